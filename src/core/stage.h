@@ -1,0 +1,55 @@
+// The stage catalogue: the named tensors of the forward pass, in the order of data (docs/architecture.md, "Stages").
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string_view>
+
+namespace greta {
+
+enum class Stage : std::uint8_t {
+  x_in,
+  attn_norm,
+  q,
+  k,
+  v,
+  q_norm,
+  k_norm,
+  q_rope,
+  k_rope,
+  k_cache,
+  v_cache,
+  attn_scores,
+  attn_probs,
+  attn_out,
+  wo_out,
+  x_after_attn,
+  ffn_norm,
+  ffn_gate,
+  ffn_up,
+  ffn_act,
+  mlp_out,
+  x_after_mlp,
+  x_out,
+  final_rms,
+  lm_head_in,
+  logits,
+};
+inline constexpr int kStageCount = static_cast<int>(Stage::logits) + 1;
+
+/// Layer number of the stages that exist once a token (`final_rms`, `lm_head_in`, `logits`): in order after all layers.
+/// In files it is written as the number of layers of the model.
+inline constexpr bool once_per_token(Stage stage) { return stage >= Stage::final_rms; }
+
+std::string_view name(Stage stage);
+/// nullopt for an unknown name.
+std::optional<Stage> stage_from_name(std::string_view name);
+/// All stages, in the order of data.
+std::span<const Stage> all_stages();
+/// The original report's "post-WO" set: ffn_norm, mlp_out, x_after_mlp, x_out, final_rms, lm_head_in.
+std::span<const Stage> post_wo_stages();
+/// Its witnesses: x_in, attn_out, wo_out, x_after_attn.
+std::span<const Stage> witness_stages();
+
+}  // namespace greta

@@ -1,0 +1,29 @@
+// The weights of a Llama-family model, as views into the mapped file.
+#pragma once
+
+#include <vector>
+
+#include "core/tensor.h"
+
+namespace greta {
+
+/// Empty views (operator bool false) stand for tensors that the model does not have.
+struct LayerWeights {
+  WeightView attn_norm;           // [d_model]
+  WeightView wq, wk, wv, wo;      // [n_heads*head_dim, d_model], [n_kv_heads*head_dim, d_model] x2, [d_model, n_heads*head_dim]
+  WeightView bq, bk, bv, bo;      // biases
+  WeightView ffn_norm;            // [d_model]
+  WeightView gate, up, down;      // [d_ff, d_model] x2, [d_model, d_ff]
+  WeightView bgate, bup, bdown;   // biases
+};
+
+struct ModelWeights {
+  WeightView embedding;  // [vocab, d_model]
+  std::vector<LayerWeights> layers;
+  WeightView final_norm;  // [d_model]
+  WeightView lm_head;     // [vocab, d_model]; the embedding where the head is tied
+  bool tied_head = false;
+  std::vector<float> rope_freq_factors;  // rope_dim/2 entries, or empty
+};
+
+}  // namespace greta

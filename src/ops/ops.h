@@ -1,0 +1,65 @@
+// The ops of a forward pass. A route implements them; decorators (RecordingOps, FaultyOps) wrap them.
+#pragma once
+
+#include <cstdint>
+#include <span>
+
+#include "core/site.h"
+#include "core/tensor.h"
+#include "ops/kv_view.h"
+
+namespace greta {
+
+/// Rotary position embedding (Su et al. 2021, RoFormer, eq. 15; arXiv:2104.09864).
+/// Pair i of a head turns by position / linear_scale * theta^(-2i/n_rot) / freq_factors[i].
+struct RopeParams {
+  double theta = 10000.0;
+  int head_dim = 0;
+  int n_rot = 0;  // elements of a head that turn, from its start
+  /// true: pairs (2i, 2i+1), as GGUF's `llama` holds Q and K; false: pairs (i, i + n_rot/2), GPT-NeoX.
+  bool interleaved = true;
+  double linear_scale = 1.0;
+  std::span<const float> freq_factors;  // n_rot/2, or empty (Llama-3.1 `rope_freqs.weight`)
+};
+
+/// Grouped-query attention: query head h reads KV head h / (n_heads / n_kv_heads).
+struct AttentionParams {
+  int n_heads = 0;
+  int n_kv_heads = 0;
+  int head_dim = 0;
+  double scale = 1.0;  // of q.k, normally 1/sqrt(head_dim)
+};
+
+/// All activations have the plan's dtype. Outputs are written whole; `out` may alias no input.
+class Ops {
+ public:
+  virtual ~Ops() = default;
+  /// Called once before each forward call.
+  virtual void begin_step(const StepInfo& step) = 0;
+
+  /// out[r] = table row tokens[r]; [n_rows, d_model].
+  virtual void embed(const OpSite& site, const WeightView& table, std::span<const std::int32_t> tokens, TensorView out) = 0;
+  /// out = x / sqrt(mean(x^2) + eps) * weight, a row at a time (Zhang & Sennrich 2019, eq. 4).
+  virtual void rmsnorm(const OpSite& site, const TensorView& x, const WeightView& weight, double eps, TensorView out) = 0;
+  /// out[r][o] = sum_i x[r][i] * weight[o][i] (+ bias[o]).
+  virtual void matmul(const OpSite& site, const TensorView& x, const WeightView& weight, const WeightView& bias,
+                      TensorView out) = 0;
+  /// Turns every head of every row by the row's position.
+  virtual void rope(const OpSite& site, const TensorView& x, const RopeParams& params, TensorView out) = 0;
+  /// Stores the rows of x in the slots of their tokens, rounded to the cache's dtype.
+  virtual void kv_write(const OpSite& site, const TensorView& x, KvPart part, KvView& kv) = 0;
+  /// out row = [n_heads, pos+1]: scale * q.k for keys 0..pos of the row's own sequence.
+  virtual void qk(const OpSite& site, const TensorView& q, const AttentionParams& params, KvView& kv, TensorView out) = 0;
+  /// Softmax of each head's keys, maximum subtracted; rows as `qk` leaves them.
+  virtual void softmax(const OpSite& site, const TensorView& scores, const AttentionParams& params, TensorView out) = 0;
+  /// out[r] = [n_heads * head_dim]: sum over keys of prob * v.
+  virtual void pv(const OpSite& site, const TensorView& probs, const AttentionParams& params, KvView& kv, TensorView out) = 0;
+  /// out = a + b.
+  virtual void add(const OpSite& site, const TensorView& a, const TensorView& b, TensorView out) = 0;
+  /// out = silu(gate) * up, silu(x) = x / (1 + exp(-x)) (Shazeer 2020, SwiGLU).
+  virtual void silu_mul(const OpSite& site, const TensorView& gate, const TensorView& up, TensorView out) = 0;
+  /// Hands a tensor from its producer to its reader: `x_out`, `x_in` (layer > 0), `lm_head_in`. A healthy no-op.
+  virtual TensorView handoff(const OpSite& site, const TensorView& x) = 0;
+};
+
+}  // namespace greta
