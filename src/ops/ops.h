@@ -7,6 +7,7 @@
 #include "core/site.h"
 #include "core/tensor.h"
 #include "ops/kv_view.h"
+#include "ops/routes.h"
 
 namespace greta {
 
@@ -34,8 +35,8 @@ struct AttentionParams {
 class Ops {
  public:
   virtual ~Ops() = default;
-  /// Called once before each forward call.
-  virtual void begin_step(const StepInfo& step) = 0;
+  /// Called once before each forward call, with the routes that the plan chose for its rows. Decorators pass both on.
+  virtual void begin_step(const StepInfo& step, const RouteTable& routes) = 0;
 
   /// out[r] = table row tokens[r]; [n_rows, d_model].
   virtual void embed(const OpSite& site, const WeightView& table, std::span<const std::int32_t> tokens, TensorView out) = 0;

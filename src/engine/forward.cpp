@@ -1,0 +1,204 @@
+#include "engine/forward.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <map>
+#include <vector>
+
+namespace greta {
+namespace {
+
+/// What one call needs everywhere. Shapes beside tensors use n = rows of the batch, d = d_model, hd = head_dim.
+class Pass {
+ public:
+  Pass(const Model& model, const Batch& batch, KvView& kv, const Plan& plan, Ops& ops, Probe* probe, Workspace& ws)
+      : c_(model.config), w_(model.weights), batch_(batch), kv_(kv), plan_(plan), ops_(ops), probe_(probe), ws_(ws) {
+    rope_ = {.theta = c_.rope_theta,
+             .head_dim = c_.head_dim,
+             .n_rot = c_.rope_dim,
+             .interleaved = c_.rope_interleaved,
+             .linear_scale = c_.rope_linear_scale,
+             .freq_factors = w_.rope_freq_factors};
+    attention_ = {.n_heads = c_.n_heads, .n_kv_heads = c_.n_kv_heads, .head_dim = c_.head_dim,
+                  .scale = 1.0 / std::sqrt(static_cast<double>(c_.head_dim))};
+    lay_out_scores();
+  }
+
+  TensorView run() {
+    TensorView x = next(ws_.x, Stage::x_in, 0, c_.d_model);  // [n, d]
+    ops_.embed(at(Stage::x_in, 0), w_.embedding, batch_.tokens, x);
+    for (int layer = 0; layer < c_.n_layers; ++layer) {
+      if (layer > 0) x = ops_.handoff(at(Stage::x_in, layer), x);
+      tap(Stage::x_in, layer, x);
+      x = attention_block(layer, x);
+      x = mlp_block(layer, x);
+      x = ops_.handoff(at(Stage::x_out, layer), x);
+      tap(Stage::x_out, layer, x);
+    }
+    return head(x);
+  }
+
+ private:
+  TensorView attention_block(int l, const TensorView& x) {
+    const LayerWeights& w = w_.layers[static_cast<std::size_t>(l)];
+    const std::int64_t q_dim = std::int64_t{c_.n_heads} * c_.head_dim, kv_dim = std::int64_t{c_.n_kv_heads} * c_.head_dim;
+
+    const TensorView h = next(ws_.attn_norm, Stage::attn_norm, l, c_.d_model);  // [n, d]
+    ops_.rmsnorm(at(Stage::attn_norm, l), x, w.attn_norm, c_.rms_eps, h);
+    tap(Stage::attn_norm, l, h);
+    const TensorView q = project(ws_.q, Stage::q, l, h, w.wq, w.bq, q_dim);   // [n, n_heads*hd]
+    const TensorView k = project(ws_.k, Stage::k, l, h, w.wk, w.bk, kv_dim);  // [n, n_kv_heads*hd]
+    const TensorView v = project(ws_.v, Stage::v, l, h, w.wv, w.bv, kv_dim);  // [n, n_kv_heads*hd]
+
+    const TensorView qr = next(ws_.q_rope, Stage::q_rope, l, q_dim);
+    ops_.rope(at(Stage::q_rope, l), q, rope_, qr);
+    tap(Stage::q_rope, l, qr);
+    const TensorView kr = next(ws_.k_rope, Stage::k_rope, l, kv_dim);
+    ops_.rope(at(Stage::k_rope, l), k, rope_, kr);
+    tap(Stage::k_rope, l, kr);
+
+    ops_.kv_write(at(Stage::k_cache, l), kr, KvPart::k, kv_);
+    tap_cache(Stage::k_cache, l, KvPart::k);
+    ops_.kv_write(at(Stage::v_cache, l), v, KvPart::v, kv_);
+    tap_cache(Stage::v_cache, l, KvPart::v);
+
+    const TensorView scores = next_scores(ws_.scores, Stage::attn_scores, l);  // row: [n_heads, pos+1]
+    ops_.qk(at(Stage::attn_scores, l), qr, attention_, kv_, scores);
+    tap(Stage::attn_scores, l, scores);
+    const TensorView probs = next_scores(ws_.probs, Stage::attn_probs, l);  // row: [n_heads, pos+1]
+    ops_.softmax(at(Stage::attn_probs, l), scores, attention_, probs);
+    tap(Stage::attn_probs, l, probs);
+    const TensorView out = next(ws_.attn_out, Stage::attn_out, l, q_dim);  // [n, n_heads*hd]
+    ops_.pv(at(Stage::attn_out, l), probs, attention_, kv_, out);
+    tap(Stage::attn_out, l, out);
+
+    const TensorView wo = project(ws_.wo_out, Stage::wo_out, l, out, w.wo, w.bo, c_.d_model);  // [n, d]
+    const TensorView sum = next(ws_.x_after_attn, Stage::x_after_attn, l, c_.d_model);
+    ops_.add(at(Stage::x_after_attn, l), x, wo, sum);
+    tap(Stage::x_after_attn, l, sum);
+    return sum;
+  }
+
+  TensorView mlp_block(int l, const TensorView& x) {
+    const LayerWeights& w = w_.layers[static_cast<std::size_t>(l)];
+    const TensorView h = next(ws_.ffn_norm, Stage::ffn_norm, l, c_.d_model);  // [n, d]
+    ops_.rmsnorm(at(Stage::ffn_norm, l), x, w.ffn_norm, c_.rms_eps, h);
+    tap(Stage::ffn_norm, l, h);
+    const TensorView gate = project(ws_.gate, Stage::ffn_gate, l, h, w.gate, w.bgate, c_.d_ff);  // [n, d_ff]
+    const TensorView up = project(ws_.up, Stage::ffn_up, l, h, w.up, w.bup, c_.d_ff);            // [n, d_ff]
+    const TensorView act = next(ws_.act, Stage::ffn_act, l, c_.d_ff);
+    ops_.silu_mul(at(Stage::ffn_act, l), gate, up, act);
+    tap(Stage::ffn_act, l, act);
+    const TensorView out = project(ws_.mlp_out, Stage::mlp_out, l, act, w.down, w.bdown, c_.d_model);  // [n, d]
+    const TensorView sum = next(ws_.x, Stage::x_after_mlp, l, c_.d_model);
+    ops_.add(at(Stage::x_after_mlp, l), x, out, sum);
+    tap(Stage::x_after_mlp, l, sum);
+    return sum;
+  }
+
+  /// Final norm and head, for the wanted rows only: [m, vocab].
+  TensorView head(const TensorView& x) {
+    const TensorView chosen = choose_logit_rows(x);
+    const int l = c_.n_layers;
+    const auto site = [&](Stage stage) { return OpSite{stage, l, chosen.rows}; };
+    if (chosen.n_rows == 0) return chosen;
+    const TensorView h = ws_.final_rms.next(Stage::final_rms, l, plan_.activations, chosen.rows, c_.d_model);  // [m, d]
+    ops_.rmsnorm(site(Stage::final_rms), chosen, w_.final_norm, c_.rms_eps, h);
+    tap(Stage::final_rms, l, h);
+    const TensorView in = ops_.handoff(site(Stage::lm_head_in), h);
+    tap(Stage::lm_head_in, l, in);
+    const TensorView logits = ws_.logits.next(Stage::logits, l, plan_.activations, chosen.rows, c_.vocab_size);
+    ops_.matmul(site(Stage::logits), in, w_.lm_head, WeightView{}, logits);
+    tap(Stage::logits, l, logits);
+    return logits;
+  }
+
+  TensorView project(Buffer& buffer, Stage stage, int layer, const TensorView& x, const WeightView& weight,
+                     const WeightView& bias, std::int64_t n_out) {
+    const TensorView out = next(buffer, stage, layer, n_out);
+    ops_.matmul(at(stage, layer), x, weight, bias, out);
+    tap(stage, layer, out);
+    return out;
+  }
+
+  OpSite at(Stage stage, int layer) const { return {stage, layer, batch_.rows}; }
+  TensorView next(Buffer& buffer, Stage stage, int layer, std::int64_t n_cols) const {
+    return buffer.next(stage, layer, plan_.activations, batch_.rows, n_cols);
+  }
+  TensorView next_scores(Buffer& buffer, Stage stage, int layer) const {
+    return buffer.next_ragged(stage, layer, plan_.activations, batch_.rows, ws_.score_extents, score_bytes_);
+  }
+  void tap(Stage stage, int layer, const TensorView& output) const {
+    if (probe_ != nullptr) (*probe_)(stage, layer, output);
+  }
+
+  void lay_out_scores() {
+    ws_.score_extents.clear();
+    for (const RowId& row : batch_.rows) {
+      const std::int64_t cols = std::int64_t{c_.n_heads} * (row.position + 1);
+      ws_.score_extents.push_back({static_cast<std::int64_t>(score_bytes_), cols});
+      score_bytes_ += (static_cast<std::size_t>(row_bytes(plan_.activations, cols)) + 63) / 64 * 64;
+    }
+  }
+
+  TensorView choose_logit_rows(const TensorView& x) const {
+    ws_.logit_rows.clear();
+    ws_.logit_extents.clear();
+    for (const std::int32_t r : batch_.logit_rows) {
+      ws_.logit_rows.push_back(batch_.rows[static_cast<std::size_t>(r)]);
+      ws_.logit_extents.push_back({x.row(r) - x.data, x.cols(r)});
+    }
+    TensorView chosen = x;
+    chosen.n_rows = static_cast<std::int64_t>(ws_.logit_rows.size());
+    chosen.extents = ws_.logit_extents;
+    chosen.rows = ws_.logit_rows;
+    return chosen;
+  }
+
+  /// Every slot that this call's attention can see, as the cache serves it: positions 0..last of each sequence.
+  void tap_cache(Stage stage, int layer, KvPart part) const {
+    if (probe_ == nullptr) return;
+    std::map<std::int32_t, std::int32_t> last;  // sequence -> position
+    for (const RowId& row : batch_.rows) last[row.seq] = std::max(last[row.seq], row.position);
+    std::vector<RowId> rows;
+    std::vector<RowExtent> extents;
+    const std::byte* base = kv_.read_slot(part, layer, {batch_.rows.front().seq, 0});
+    for (const auto& [seq, position] : last)
+      for (std::int32_t p = 0; p <= position; ++p) {
+        rows.push_back({seq, p});
+        extents.push_back({kv_.read_slot(part, layer, rows.back()) - base, kv_.width()});
+      }
+    TensorView slots;
+    slots.data = const_cast<std::byte*>(base);  // a view for reading: probes do not write
+    slots.dtype = kv_.dtype();
+    slots.n_rows = static_cast<std::int64_t>(rows.size());
+    slots.n_cols = kv_.width();
+    slots.extents = extents;
+    slots.rows = rows;
+    slots.origin.stage = stage;
+    slots.origin.layer = layer;
+    (*probe_)(stage, layer, slots);
+  }
+
+  const ModelConfig& c_;
+  const ModelWeights& w_;
+  const Batch& batch_;
+  KvView& kv_;
+  const Plan& plan_;
+  Ops& ops_;
+  Probe* probe_;
+  Workspace& ws_;
+  RopeParams rope_;
+  AttentionParams attention_;
+  std::size_t score_bytes_ = 0;
+};
+
+}  // namespace
+
+TensorView forward(const Model& model, const Batch& batch, KvView& kv, const Plan& plan, Ops& ops, Probe* probe,
+                   Workspace& workspace) {
+  return Pass(model, batch, kv, plan, ops, probe, workspace).run();
+}
+
+}  // namespace greta

@@ -1,0 +1,27 @@
+#include "engine/plan.h"
+
+#include <utility>
+
+#include "core/error.h"
+
+namespace greta {
+
+Plan make_plan(std::string_view name, std::optional<DType> kv, std::map<std::string, std::string> overrides) {
+  Plan plan;
+  plan.name = std::string(name);
+  if (name == "reference") {
+    plan.activations = DType::f32;
+  } else if (name == "float64") {
+    plan.activations = DType::f64;
+  } else {
+    fail("plan '{}' is not known; use reference or float64", name);
+  }
+  plan.kv = kv.value_or(plan.activations);
+  if (plan.kv != DType::f64 && plan.kv != DType::f32 && plan.kv != DType::f16)
+    fail("a KV cache of type '{}' is not supported; use f64, f32 or f16", greta::name(plan.kv));
+  plan.overrides = std::move(overrides);
+  (void)plan.routes(1);  // checks the overrides
+  return plan;
+}
+
+}  // namespace greta
