@@ -22,6 +22,8 @@ class Pass {
              .freq_factors = w_.rope_freq_factors};
     attention_ = {.n_heads = c_.n_heads, .n_kv_heads = c_.n_kv_heads, .head_dim = c_.head_dim,
                   .scale = 1.0 / std::sqrt(static_cast<double>(c_.head_dim))};
+    ws_.positions.clear();
+    for (const RowId& row : batch.rows) ws_.positions.push_back(row.position);
     lay_out_scores();
   }
 
@@ -52,10 +54,10 @@ class Pass {
     const TensorView v = project(ws_.v, Stage::v, l, h, w.wv, w.bv, kv_dim);  // [n, n_kv_heads*hd]
 
     const TensorView qr = next(ws_.q_rope, Stage::q_rope, l, q_dim);
-    ops_.rope(at(Stage::q_rope, l), q, rope_, qr);
+    ops_.rope(at(Stage::q_rope, l), q, rope_, ws_.positions, qr);
     tap(Stage::q_rope, l, qr);
     const TensorView kr = next(ws_.k_rope, Stage::k_rope, l, kv_dim);
-    ops_.rope(at(Stage::k_rope, l), k, rope_, kr);
+    ops_.rope(at(Stage::k_rope, l), k, rope_, ws_.positions, kr);
     tap(Stage::k_rope, l, kr);
 
     ops_.kv_write(at(Stage::k_cache, l), kr, KvPart::k, kv_);

@@ -45,8 +45,9 @@ class Ops {
   /// out[r][o] = sum_i x[r][i] * weight[o][i] (+ bias[o]).
   virtual void matmul(const OpSite& site, const TensorView& x, const WeightView& weight, const WeightView& bias,
                       TensorView out) = 0;
-  /// Turns every head of every row by the row's position.
-  virtual void rope(const OpSite& site, const TensorView& x, const RopeParams& params, TensorView out) = 0;
+  /// Turns every head of row r by positions[r] (an operand of its own: what the kernel is told, not what the key says).
+  virtual void rope(const OpSite& site, const TensorView& x, const RopeParams& params,
+                    std::span<const std::int32_t> positions, TensorView out) = 0;
   /// Stores the rows of x in the slots of their tokens, rounded to the cache's dtype.
   virtual void kv_write(const OpSite& site, const TensorView& x, KvPart part, KvView& kv) = 0;
   /// out row = [n_heads, pos+1]: scale * q.k for keys 0..pos of the row's own sequence.
