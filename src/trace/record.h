@@ -36,7 +36,8 @@ std::string_view name(OperandKind kind);
 /// One operand of the op that produced a stage, as the kernel was given it.
 struct OperandRecord {
   OperandKind kind = OperandKind::activation;
-  std::string name;  // argument name ("x", "weight", "eps"), for weights the tensor's name
+  std::string argument;  // of the op: "x", "weight", "eps"
+  std::string name;      // of a weight: the tensor's name
   // activation, kv: where it came from and what was read
   std::optional<Stage> producer_stage;
   std::int32_t producer_layer = -1;

@@ -1,0 +1,256 @@
+#include "recording/recorder.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <limits>
+
+#include "trace/fingerprint.h"
+
+namespace greta {
+namespace {
+
+std::uint64_t packed(Stage stage, std::int32_t layer, std::int32_t position) {
+  return (static_cast<std::uint64_t>(static_cast<std::uint32_t>(position)) << 24) |
+         (static_cast<std::uint64_t>(static_cast<std::uint32_t>(layer) & 0xffffu) << 8) | static_cast<std::uint64_t>(stage);
+}
+
+bool is_slot_stage(Stage stage) { return stage == Stage::k_cache || stage == Stage::v_cache; }
+
+double value_at(const std::byte* row, DType dtype, std::size_t i) {
+  if (dtype == DType::f64) return reinterpret_cast<const double*>(row)[i];
+  return static_cast<double>(reinterpret_cast<const float*>(row)[i]);
+}
+
+}  // namespace
+
+Recorder::Recorder(Capture capture, RecorderOptions options, WeightHashes& weights)
+    : capture_(std::move(capture)), options_(std::move(options)), weights_(weights) {
+  if (options_.stages.empty()) options_.stages.assign(all_stages().begin(), all_stages().end());
+  for (const Stage stage : options_.stages) stage_wanted_[static_cast<std::size_t>(stage)] = true;
+  layer_wanted_.insert(options_.layers.begin(), options_.layers.end());
+}
+
+bool Recorder::wants(Stage stage, int layer) const {
+  return recording_ && stage_wanted_[static_cast<std::size_t>(stage)] &&
+         (layer_wanted_.empty() || once_per_token(stage) || layer_wanted_.contains(layer));
+}
+
+void Recorder::begin_step(const StepInfo& step, const RouteTable& routes) {
+  phase_ = step.phase;
+  step_ = step.step;
+  recording_ = step.phase == Phase::prefill ? options_.prefill : options_.decode;
+  routes_ = routes;
+  step_positions_.clear();
+  for (const RowId& row : step.rows)
+    if (row.seq == 0) step_positions_.insert(row.position);
+  pending_.clear();
+  produced_.clear();
+  earlier_reads_ = -1;
+  capture_.schedule.push_back(static_cast<std::int32_t>(step.rows.size()));
+}
+
+bool Recorder::operands_wanted(const OpSite& site) const { return wants(site.stage, site.layer); }
+
+std::vector<OperandRecord>& Recorder::pending(const OpSite& site, std::int32_t position) {
+  return pending_[{position, site.layer, site.stage}];
+}
+
+namespace {
+/// A second call for the same rows (a decorator above computes some rows again) replaces what the first was given.
+OperandRecord& slot_for(std::vector<OperandRecord>& operands, OperandKind kind, const char* argument) {
+  for (OperandRecord& operand : operands)
+    if (operand.kind == kind && operand.argument == argument) return operand = {};
+  return operands.emplace_back();
+}
+}  // namespace
+
+void Recorder::note_activation(const OpSite& site, const char* argument, const TensorView& x) {
+  if (!operands_wanted(site)) return;
+  for (std::int64_t r = 0; r < x.n_rows; ++r) {
+    const RowId as_key = site.rows[static_cast<std::size_t>(r)];
+    const RowId as_read = x.rows.empty() ? as_key : x.rows[static_cast<std::size_t>(r)];
+    if (as_key.seq != 0) continue;
+    const Hash128 hash = row_hash(x.row(r), x.dtype, x.cols(r));
+    std::optional<Hash128> wrote;
+    if (const auto found = produced_.find(packed(x.origin.stage, x.origin.layer, as_key.position)); found != produced_.end())
+      wrote = found->second;
+    // Rows without detail keep only an operand that is not what its producer wrote.
+    if (!detail({as_key.position, site.layer, site.stage}) && (!wrote || *wrote == hash) && as_read == as_key) continue;
+    OperandRecord& operand = slot_for(pending(site, as_key.position), OperandKind::activation, argument);
+    operand.kind = OperandKind::activation;
+    operand.argument = argument;
+    operand.producer_stage = x.origin.stage;
+    operand.producer_layer = x.origin.layer;
+    operand.producer_position = as_read.position;
+    operand.buffer = x.origin.buffer;
+    operand.generation = x.origin.generation;
+    operand.dtype = x.dtype;
+    operand.hash = hash;
+    operand.producer_hash = wrote;
+  }
+}
+
+void Recorder::note_weight(const OpSite& site, const char* argument, const WeightView& weight) {
+  if (!weight || !operands_wanted(site)) return;
+  for (const RowId& row : site.rows) {
+    if (row.seq != 0 || !detail({row.position, site.layer, site.stage})) continue;
+    OperandRecord& operand = slot_for(pending(site, row.position), OperandKind::weight, argument);
+    operand.kind = OperandKind::weight;
+    operand.argument = argument;
+    operand.name = std::string(weight.name);
+    operand.dtype = weight.dtype;
+    operand.layout = weight.layout == WeightLayout::row_major ? "row_major" : "transposed";
+    operand.hash = weights_.of(weight);
+  }
+}
+
+void Recorder::note_scalar(const OpSite& site, const char* argument, double value) {
+  if (!operands_wanted(site)) return;
+  for (const RowId& row : site.rows) {
+    if (row.seq != 0 || !detail({row.position, site.layer, site.stage})) continue;
+    OperandRecord& operand = slot_for(pending(site, row.position), OperandKind::scalar, argument);
+    operand.kind = OperandKind::scalar;
+    operand.argument = argument;
+    operand.value = value;
+  }
+}
+
+void Recorder::note_positions(const OpSite& site, std::span<const std::int32_t> positions) {
+  for (std::size_t r = 0; r < site.rows.size(); ++r)
+    note_scalar({site.stage, site.layer, site.rows.subspan(r, 1)}, "position", positions[r]);
+}
+
+void Recorder::note_kv(const OpSite& site, KvPart part, KvView& kv) {
+  if (!operands_wanted(site)) return;
+  for (const RowId& row : site.rows) {
+    if (row.seq != 0 || !detail({row.position, site.layer, site.stage})) continue;
+    Hash128 sum;  // of the slots' hashes in order of position
+    for (std::int32_t p = 0; p <= row.position; ++p) {
+      const Hash128 one = row_hash(kv.read_slot(part, site.layer, {row.seq, p}), kv.dtype(), kv.width());
+      sum.lo = sum.lo * 0x9e3779b97f4a7c15u + one.lo;
+      sum.hi = sum.hi * 0x9e3779b97f4a7c15u + one.hi;
+    }
+    const char* argument = part == KvPart::k ? "k" : "v";
+    OperandRecord& operand = slot_for(pending(site, row.position), OperandKind::kv, argument);
+    operand.kind = OperandKind::kv;
+    operand.argument = argument;
+    operand.producer_stage = part == KvPart::k ? Stage::k_cache : Stage::v_cache;
+    operand.producer_layer = site.layer;
+    operand.producer_position = row.position;
+    operand.dtype = kv.dtype();
+    operand.hash = sum;
+    operand.value = row.position + 1;  // slots read
+  }
+}
+
+void Recorder::note_route(const OpSite& site, OpKind op) { op_of_stage_[{site.layer, site.stage}] = op; }
+
+void Recorder::note_earlier_reads(const OpSite& site, std::int64_t slots) {
+  (void)site;
+  earlier_reads_ = earlier_reads_ < 0 ? slots : std::min(earlier_reads_, slots);
+  if (phase_ == Phase::decode && step_positions_.contains(capture_.n_prompt - 1))
+    capture_.kv_slots_read_from_earlier_steps = earlier_reads_;
+}
+
+void Recorder::operator()(Stage stage, int layer, const TensorView& output) {
+  if (!wants(stage, layer)) return;
+  for (std::int64_t r = 0; r < output.n_rows; ++r)
+    if (output.rows[static_cast<std::size_t>(r)].seq == 0) record_row(stage, layer, output, r);
+}
+
+void Recorder::not_exposed(Stage stage, int layer) {
+  if (!wants(stage, layer)) return;
+  for (const std::int32_t position : step_positions_) {
+    StageRecord record;
+    record.stage = stage;
+    record.layer = layer;
+    record.position = position;
+    record.phase = phase_;
+    record.step = step_;
+    record.exposure = Exposure::not_exposed;
+    capture_.records.push_back(std::move(record));
+  }
+}
+
+void Recorder::record_row(Stage stage, int layer, const TensorView& output, std::int64_t r) {
+  const RecordKey key{output.rows[static_cast<std::size_t>(r)].position, layer, stage};
+  const bool whole = detail(key);
+  const bool reread = is_slot_stage(stage) && !step_positions_.contains(key.position);
+  if (is_slot_stage(stage)) {
+    const Hash128 now = row_hash(output.row(r), output.dtype, output.cols(r));
+    const auto [known, is_new] = memory_.slots.try_emplace(key, now);
+    const bool changed = !is_new && known->second != now;
+    known->second = now;
+    if (reread && !changed) return;  // as it was when last seen: nothing new to say
+  }
+
+  StageRecord record;
+  record.stage = stage;
+  record.layer = layer;
+  record.position = key.position;
+  if (static_cast<std::size_t>(key.position) < capture_.tokens.size())
+    record.token_id = capture_.tokens[static_cast<std::size_t>(key.position)];
+  record.phase = phase_;
+  record.step = step_;
+  record.reread = reread;
+  record.dtype = output.dtype;
+  record.offset_bytes = output.row(r) - output.data;
+  if (const auto op = op_of_stage_.find({layer, stage}); op != op_of_stage_.end()) record.route = name(routes_[op->second]);
+  FingerprintOptions wanted;
+  wanted.sample = whole ? options_.sample : 0;
+  wanted.sketch = whole;
+  record.print = fingerprint(output.row(r), output.dtype, output.cols(r), wanted);
+  produced_[packed(stage, layer, key.position)] = record.print.hash;
+  attach_operands(key, whole, record);
+  if (stage == Stage::logits) record_logits(output, r, record.print.hash);
+  if (options_.full && !reread) {
+    FullTensor& full = full_[{layer, stage}];
+    full.dtype = output.dtype;
+    const auto bytes = static_cast<std::size_t>(row_bytes(output.dtype, output.cols(r)));
+    full.rows[key.position].assign(output.row(r), output.row(r) + bytes);
+  }
+  capture_.records.push_back(std::move(record));
+}
+
+void Recorder::attach_operands(const RecordKey& key, bool whole, StageRecord& record) {
+  const auto found = pending_.find(key);
+  if (found == pending_.end()) return;
+  if (whole || !found->second.empty()) record.operands = std::move(found->second);
+  pending_.erase(found);
+}
+
+void Recorder::record_logits(const TensorView& output, std::int64_t r, const Hash128& hash) {
+  LogitsRecord logits;
+  logits.position = output.rows[static_cast<std::size_t>(r)].position;
+  if (static_cast<std::size_t>(logits.position) < capture_.tokens.size())
+    logits.token_id = capture_.tokens[static_cast<std::size_t>(logits.position)];
+  logits.phase = phase_;
+  logits.step = step_;
+  logits.hash = hash;
+  logits.vocab = static_cast<std::int32_t>(output.cols(r));
+  logits.min = std::numeric_limits<double>::infinity();
+  logits.max = -logits.min;
+  double sum = 0;
+  for (std::int32_t id = 0; id < logits.vocab; ++id) {
+    const double x = value_at(output.row(r), output.dtype, static_cast<std::size_t>(id));
+    sum += x;
+    logits.min = std::min(logits.min, x);
+    logits.max = std::max(logits.max, x);
+    if (std::isnan(x)) continue;
+    if (logits.top1_id < 0 || x > logits.top1_logit) {
+      logits.top2_id = logits.top1_id;
+      logits.top2_logit = logits.top1_logit;
+      logits.top1_id = id;
+      logits.top1_logit = x;
+    } else if (logits.top2_id < 0 || x > logits.top2_logit) {
+      logits.top2_id = id;
+      logits.top2_logit = x;
+    }
+  }
+  logits.mean = sum / logits.vocab;
+  logits.tie = logits.top2_id >= 0 && logits.top1_logit == logits.top2_logit;
+  capture_.logits.push_back(logits);
+}
+
+}  // namespace greta

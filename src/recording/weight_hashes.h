@@ -1,0 +1,25 @@
+// Content hashes of weight tensors, computed once a tensor.
+#pragma once
+
+#include <cstddef>
+#include <map>
+#include <mutex>
+#include <utility>
+
+#include "core/tensor.h"
+#include "trace/record.h"
+
+namespace greta {
+
+/// Keyed by the tensor's place in the mapped file; shared by all arms of a run. Thread-safe.
+class WeightHashes {
+ public:
+  /// XXH3-128 of the tensor's bytes as they lie in memory.
+  Hash128 of(const WeightView& weight);
+
+ private:
+  std::mutex mutex_;
+  std::map<std::pair<const std::byte*, std::int64_t>, Hash128> known_;
+};
+
+}  // namespace greta
