@@ -1,0 +1,174 @@
+// What a judgement found: filled by judge() from measured values, read by report, which computes nothing anew.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "isolate/controls.h"
+#include "isolate/experiment.h"
+#include "isolate/metrics.h"
+#include "isolate/verdict.h"
+
+namespace greta::isolate {
+
+/// Collapse column of a table where neither --collapse-token nor an attractor names one: the original report's token.
+inline constexpr std::int64_t kDefaultCollapseToken = 96965;
+
+enum class Source : std::uint8_t { isolate, analyze, compare };
+std::string_view name(Source source);
+
+/// One arm as it was asked for; empty or zero members were left to the defaults and are not checked.
+struct DeclaredArm {
+  std::string backend, plan, kv, build;
+  int threads = 0;
+  std::vector<std::pair<std::string, std::string>> routes;
+};
+
+/// What the caller knows and captures do not: for the checks "as declared", and for the report.
+struct RunInfo {
+  Source source = Source::isolate;
+  DeclaredArm a, b;
+  std::string model_path, model_hash;  // as it was given; XXH3-128 in hex; may be empty
+  std::string build;                   // version and commit of the judging binary
+  std::string date;                    // YYYY-MM-DD
+  std::string command;                 // the command line that reproduces this run, arguments quoted
+  /// `command` without --layers --stages --plan --out --json: verdicts append to it what to run next.
+  std::string next_base;
+  std::string run_dir;                // where artefacts lie, for "Source:" lines; empty: none
+  std::vector<std::string> notes;     // printed as they are: a cut prompt, defaults chosen
+  std::int64_t unreadable_lines = 0;  // of JSONL: more than 0 makes an agreement INCONCLUSIVE
+};
+
+struct PromptPair {
+  Capture a, b;
+  /// Rows of every forward call as they were ordered; empty: not checked (analyze, compare).
+  std::vector<std::int32_t> declared_schedule_a, declared_schedule_b;
+  /// Positions that both arms must have recorded, 0..n_positions-1; 0: those that both have (analyze, compare).
+  std::int32_t n_positions = 0;
+  std::int32_t cut_from = 0;  // tokens before a built-in prompt was cut to the context; 0: not cut
+};
+
+/// One operand of the op that wrote a mismatching row, as both arms' kernels were given it.
+struct OperandEvidence {
+  std::string name;                   // "x", "weight", "eps"
+  bool equal = false;                 // same bytes (or the same scalar) in both arms
+  bool same_origin = true;            // same producer stage, layer and position
+  bool b_is_what_was_written = true;  // false: arm B's kernel read other bytes than the producer wrote in that row
+  std::string a, b;                   // "x_after_attn layer 0 position 4", "blk.0.ffn_norm.weight f32", "1e-05"
+};
+
+struct Mismatch {
+  Stage stage = Stage::x_in;
+  int layer = 0;
+  int position = 0;
+  int step = 0;         // forward call of arm B
+  bool reread = false;  // a KV slot as a later step found it
+  bool above_threshold = false;
+  Difference difference;
+  std::string route_a, route_b;
+  std::vector<OperandEvidence> operands;  // of headline and minimal mismatches only
+};
+
+/// The table's columns; nullopt prints None.
+struct TableRow {
+  std::string first_mismatch_stage;  // a stage, "NONE" (compared, no mismatch) or the verdict's name (not judged)
+  std::optional<int> first_mismatch_layer, first_mismatch_pos;
+  int layer = -1;  // at which the MAEs of layer stages were taken; -1: none was recorded
+  /// prefill_last against decode0, over the slice: the post-WO set and the witnesses, in the order of data.
+  std::vector<std::pair<Stage, std::optional<double>>> mae;
+  std::optional<double> logits_mean_delta;  // mean of decode0's logits minus mean of prefill_last's
+  std::optional<int> prefill_last_top1, decode0_top1;
+  std::optional<bool> collapse;  // decode0_top1 == Outcome::collapse.id; nullopt without logits
+
+  std::optional<double> mae_of(Stage stage) const;
+};
+
+struct TopTokens {
+  int top1 = -1, top2 = -1;
+  double top1_logit = 0, top2_logit = 0;
+  bool tie = false;  // top1 went to the lowest id
+  double gap() const { return top1_logit - top2_logit; }
+};
+
+struct KeyCounts {
+  std::int64_t expected = 0;  // that a whole comparison would meet
+  std::int64_t compared = 0;  // that met
+  std::int64_t bit_equal = 0;
+  std::int64_t drifted = 0;  // not bit-equal, at or below the thresholds
+  std::int64_t above = 0;    // above the thresholds
+  KeyCounts& operator+=(const KeyCounts& other);
+};
+
+struct PromptOutcome {
+  std::string id;
+  std::int32_t n_tokens = 0;  // of the prompt; 0: unknown
+  std::int32_t cut_from = 0;
+  Judgement judgement;
+  KeyCounts keys;
+  bool bit_equality_claimed = false;     // first mismatch = first row that is not bit-equal; else first above the thresholds
+  std::vector<Stage> compared_stages;    // in the order of data
+  std::vector<std::string> missing;      // "ffn_norm layer 3 position 4 in B", at most 8 and a count
+  std::vector<std::string> not_exposed;  // "attn_scores (route flash)", a stage once
+  std::optional<Mismatch> first;         // the headline
+  std::vector<Mismatch> minimal;         // causally minimal, in the order of `first`; holds it
+  std::int64_t inherited = 0;            // mismatches that follow from a minimal one
+  std::vector<Stage> inherited_stages;
+  std::optional<Mismatch> drift;  // the first row not bit-equal, where it comes before `first` or there is none
+  TableRow table;
+  std::optional<TopTokens> top_a, top_b;             // of prefill_last and decode0
+  std::vector<std::int32_t> schedule_a, schedule_b;  // as recorded
+  std::int64_t kv_slots_read = 0;                    // by decode0, written in earlier steps
+};
+
+/// An arm as its captures describe it.
+struct ArmOutcome {
+  std::string backend, plan, build, host;
+  int threads = 0;
+  std::vector<std::pair<std::string, std::string>> routes;
+  std::vector<std::pair<std::string, std::vector<std::int32_t>>> schedules;  // prompt id -> rows of every call
+  bool foreign = false;
+  bool fault_planted = false;
+};
+
+enum class CollapseRule : std::uint8_t { given, attractor, fallback };
+
+struct Collapse {
+  std::int64_t id = kDefaultCollapseToken;  // names the column collapse_<id>
+  CollapseRule rule = CollapseRule::fallback;
+  /// At least 2 prompts (of one alone: that one) have decode0_top1 == id, at least one of them another prefill_last_top1.
+  bool value = false;
+  int rows = 0;  // whose decode0_top1 is `id`
+};
+
+enum class CauseState : std::uint8_t { none, unexplained, ranked, named, withdrawn };
+std::string_view name(CauseState state);
+/// Filled by the audit; without one a divergence is `unexplained`.
+struct Cause {
+  CauseState state = CauseState::none;
+  std::string name;
+  std::vector<std::pair<std::string, std::string>> params;
+  bool confirmed = false;
+  std::vector<std::string> candidates;
+};
+
+struct Outcome {
+  Judgement judgement;
+  ExperimentSpec experiment;
+  RunInfo run;
+  ArmOutcome a, b;
+  KeyCounts keys;
+  std::vector<ControlResult> controls;
+  std::vector<PromptOutcome> prompts;
+  Collapse collapse;
+  Cause cause;
+  std::string next_command;
+
+  Verdict verdict() const { return judgement.verdict(); }
+  int exit_code() const { return isolate::exit_code(verdict()); }
+  int controls_found() const;
+};
+
+}  // namespace greta::isolate
