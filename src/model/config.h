@@ -6,6 +6,8 @@
 
 namespace greta {
 
+class Gguf;
+
 struct ModelConfig {
   std::string architecture;  // GGUF general.architecture
   std::string name;
@@ -23,5 +25,9 @@ struct ModelConfig {
   double rope_linear_scale = 1.0;
   bool rope_interleaved = true;
 };
+
+/// By the architecture that the file names. Throws Error, one line: an unknown architecture (with the known ones), a missing or
+/// impossible value (file, key, value, what was wanted), or a feature that would be computed wrongly.
+ModelConfig read_config(const Gguf& file);
 
 }  // namespace greta

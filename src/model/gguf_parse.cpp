@@ -1,5 +1,7 @@
 #include "model/gguf_parse.h"
 
+#include <fmt/ranges.h>
+
 #include <algorithm>
 #include <bit>
 #include <cstring>

@@ -7,14 +7,17 @@
 
 namespace greta {
 
+class Gguf;
+struct ModelConfig;
+
 /// Empty views (operator bool false) stand for tensors that the model does not have.
 struct LayerWeights {
-  WeightView attn_norm;           // [d_model]
-  WeightView wq, wk, wv, wo;      // [n_heads*head_dim, d_model], [n_kv_heads*head_dim, d_model] x2, [d_model, n_heads*head_dim]
-  WeightView bq, bk, bv, bo;      // biases
-  WeightView ffn_norm;            // [d_model]
-  WeightView gate, up, down;      // [d_ff, d_model] x2, [d_model, d_ff]
-  WeightView bgate, bup, bdown;   // biases
+  WeightView attn_norm;          // [d_model]
+  WeightView wq, wk, wv, wo;     // [n_heads*head_dim, d_model], [n_kv_heads*head_dim, d_model] x2, [d_model, n_heads*head_dim]
+  WeightView bq, bk, bv, bo;     // biases
+  WeightView ffn_norm;           // [d_model]
+  WeightView gate, up, down;     // [d_ff, d_model] x2, [d_model, d_ff]
+  WeightView bgate, bup, bdown;  // biases
 };
 
 struct ModelWeights {
@@ -25,5 +28,10 @@ struct ModelWeights {
   bool tied_head = false;
   std::vector<float> rope_freq_factors;  // rope_dim/2 entries, or empty
 };
+
+/// Views of every tensor of the model; valid as long as `file`. Throws Error, one line with file and tensor: missing, of
+/// another shape, of a type that greta does not compute with (with the ones that it does), of no place in the architecture, or
+/// with a NaN or an infinity (with its element).
+ModelWeights load_weights(const Gguf& file, const ModelConfig& config);
 
 }  // namespace greta
