@@ -1,0 +1,166 @@
+// `greta doctor`: what this machine and this build can do, and why something is missing.
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+#include <sys/utsname.h>
+#include <unistd.h>
+
+#include <array>
+#include <fstream>
+#include <iostream>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <string_view>
+#include <system_error>
+#include <thread>
+#include <vector>
+
+#include "cli/paths.h"
+#include "cli/verbs.h"
+#include "core/dtype.h"
+#include "core/error.h"
+#include "engine/plan.h"
+#include "model/ggml_types.h"
+#include "ops/routes.h"
+
+namespace greta::cli {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+struct Backend {
+  std::string_view name;
+  bool present;
+  std::string_view why;  // it is absent
+};
+constexpr std::array kBackends{
+    Backend{"cpu", true, ""},
+    Backend{"cuda", false, "not built in this version: there are no CUDA kernels yet"},
+    Backend{"hip", false, "not built in this version: there are no HIP kernels yet"},
+};
+
+/// The value of the first line `key : value` of a /proc file; empty where there is none.
+std::string proc_value(const char* file, std::string_view key) {
+  std::ifstream in(file);
+  for (std::string line; std::getline(in, line);) {
+    const auto colon = line.find(':');
+    if (!line.starts_with(key) || colon == std::string::npos) continue;
+    const auto begin = line.find_first_not_of(" \t", colon + 1);
+    return begin == std::string::npos ? "" : line.substr(begin);
+  }
+  return "";
+}
+
+/// Bytes of a /proc/meminfo entry ("16326428 kB"); 0 where it is not given.
+std::uint64_t memory_bytes(std::string_view key) {
+  const std::string text = proc_value("/proc/meminfo", key);
+  return text.empty() ? 0 : std::strtoull(text.c_str(), nullptr, 10) * 1024;
+}
+
+/// What make_plan takes, asked of it: no second list to go stale.
+std::vector<std::string_view> kv_types() {
+  std::vector<std::string_view> types;
+  for (const DType dtype : {DType::f64, DType::f32, DType::f16, DType::bf16, DType::q8_0, DType::q4_0}) {
+    try {
+      (void)make_plan("reference", dtype, {});
+      types.push_back(name(dtype));
+    } catch (const Error&) {  // not a KV type
+    }
+  }
+  return types;
+}
+
+Json machine() {
+  utsname system{};
+  uname(&system);
+  return {{"host", system.nodename},
+          {"system", fmt::format("{} {} {}", system.sysname, system.release, system.machine)},
+          {"cpu", proc_value("/proc/cpuinfo", "model name")},
+          {"cores", std::thread::hardware_concurrency()},
+          {"memory_bytes", memory_bytes("MemTotal")},
+          {"memory_available_bytes", memory_bytes("MemAvailable")}};
+}
+
+Json demo_model_state() {
+  Json state{{"path", std::string(kDemoModel)}, {"found", false}};
+  try {
+    const auto path = demo_model();
+    state["path"] = path.string();
+    std::error_code error;
+    if (const auto size = std::filesystem::file_size(path, error); !error) {
+      state["found"] = true;
+      state["bytes"] = size;
+    } else {
+      state["why"] = error.message();
+    }
+  } catch (const Error& error) {
+    state["why"] = error.what();
+  }
+  return state;
+}
+
+Json diagnose() {
+  Json isas = Json::array(), backends = Json::array();
+  for (const Isa isa : supported_isas()) isas.push_back(name(isa));
+  for (const Backend& backend : kBackends) {
+    Json entry{{"name", backend.name}, {"present", backend.present}};
+    if (!backend.present) entry["why"] = backend.why;
+    backends.push_back(entry);
+  }
+  return {{"version", GRETA_VERSION},
+          {"executable", executable().string()},
+          {"machine", machine()},
+          {"instruction_sets", isas},
+          {"plans", {"reference", "float64"}},
+          {"weight_types", computable_type_names()},
+          {"kv_types", kv_types()},
+          {"backends", backends},
+          {"demo_model", demo_model_state()}};
+}
+
+void print_line(std::string_view label, const std::string& text) { fmt::print("{:<18}{}\n", label, text); }
+
+std::string words(const Json& list) { return fmt::format("{}", fmt::join(list.get<std::vector<std::string>>(), " ")); }
+
+void print_text(const Json& d) {
+  constexpr double kGiB = 1024.0 * 1024.0 * 1024.0;
+  const Json& m = d["machine"];
+  print_line("greta", fmt::format("{} ({})", d["version"].get<std::string>(), d["executable"].get<std::string>()));
+  print_line("machine", fmt::format("{} ({})", m["host"].get<std::string>(), m["system"].get<std::string>()));
+  print_line("processor", fmt::format("{}, {} core(s) usable", m["cpu"].get<std::string>(), m["cores"].get<unsigned>()));
+  print_line("memory", fmt::format("{:.1f} GiB, {:.1f} GiB available", m["memory_bytes"].get<double>() / kGiB,
+                                   m["memory_available_bytes"].get<double>() / kGiB));
+  print_line("instruction sets", words(d["instruction_sets"]));
+  print_line("plans", words(d["plans"]));
+  print_line("weight types", d["weight_types"].get<std::string>());
+  print_line("KV cache types", words(d["kv_types"]));
+  for (const Json& backend : d["backends"])
+    print_line("backend " + backend["name"].get<std::string>(),
+               backend["present"].get<bool>() ? "present" : "absent: " + backend["why"].get<std::string>());
+  const Json& model = d["demo_model"];
+  print_line("demo model", model["found"].get<bool>()
+                               ? fmt::format("{} ({:.1f} MB)", model["path"].get<std::string>(), model["bytes"].get<double>() / 1e6)
+                               : fmt::format("missing: {}: {}; name a model with --model", model["path"].get<std::string>(),
+                                             model["why"].get<std::string>()));
+}
+
+}  // namespace
+
+void add_doctor(CLI::App& app, Program& program) {
+  auto* verb = app.add_subcommand("doctor", "This machine and this build: instruction sets, types, backends and why one is missing");
+  auto json = std::make_shared<bool>(false);
+  verb->add_flag("--json", *json, "Print JSON on stdout");
+  verb->callback([&program, json] {
+    program.action = [json] {
+      const Json diagnosis = diagnose();
+      if (*json) {
+        std::cout << diagnosis.dump(2) << '\n';
+      } else {
+        print_text(diagnosis);
+      }
+      return static_cast<int>(ExitCode::ok);
+    };
+  });
+}
+
+}  // namespace greta::cli

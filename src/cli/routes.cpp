@@ -1,0 +1,73 @@
+// `greta routes`: every implementation of every op, and the ones that a plan chooses.
+#include "ops/routes.h"
+
+#include <fmt/format.h>
+
+#include <iostream>
+#include <map>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "cli/verbs.h"
+#include "core/error.h"
+
+namespace greta::cli {
+namespace {
+
+struct Options {
+  std::string plan = "reference";
+  std::vector<std::string> overrides;  // op=route
+  std::int64_t rows = 1;
+  bool json = false;
+};
+
+std::map<std::string, std::string> parse_overrides(const std::vector<std::string>& items) {
+  std::map<std::string, std::string> overrides;
+  for (const std::string& item : items) {
+    const auto equals = item.find('=');
+    if (equals == std::string::npos || equals == 0 || equals + 1 == item.size())
+      fail("--route '{}' is not OP=ROUTE, for example --route matmul=float64", item);
+    if (!overrides.emplace(item.substr(0, equals), item.substr(equals + 1)).second)
+      fail("--route names op '{}' twice", item.substr(0, equals));
+  }
+  return overrides;
+}
+
+void print_json(const Options& options, const RouteTable& chosen) {
+  nlohmann::ordered_json routes = nlohmann::ordered_json::array();
+  for (const RouteInfo& info : all_routes())
+    routes.push_back({{"op", name(info.op)},
+                      {"route", name(info.id)},
+                      {"chosen", chosen[info.op] == info.id},
+                      {"description", info.description}});
+  std::cout << nlohmann::ordered_json{{"plan", options.plan}, {"rows", options.rows}, {"routes", routes}}.dump(2) << '\n';
+}
+
+void print_text(const Options& options, const RouteTable& chosen) {
+  fmt::print("plan {}, {} row(s) a call; * is chosen\n  {:<10} {:<10} {}\n", options.plan, options.rows, "op", "route",
+             "description");
+  for (const RouteInfo& info : all_routes())
+    fmt::print("{} {:<10} {:<10} {}\n", chosen[info.op] == info.id ? '*' : ' ', name(info.op), name(info.id), info.description);
+}
+
+}  // namespace
+
+void add_routes(CLI::App& app, Program& program) {
+  auto* verb = app.add_subcommand("routes", "Every implementation of every op, and which ones a plan chooses");
+  auto options = std::make_shared<Options>();
+  verb->add_option("--plan", options->plan, "reference or float64")->capture_default_str();
+  verb->add_option("--route", options->overrides, "OP=ROUTE: another route for one op; may be repeated");
+  verb->add_option("--rows", options->rows, "Rows of a forward call")->capture_default_str()->check(CLI::PositiveNumber);
+  verb->add_flag("--json", options->json, "Print JSON on stdout");
+  verb->callback([&program, options] {
+    program.action = [options] {
+      const RouteTable chosen = select_routes(options->plan, RouteShape{options->rows}, parse_overrides(options->overrides));
+      options->json ? print_json(*options, chosen) : print_text(*options, chosen);
+      return static_cast<int>(ExitCode::ok);
+    };
+  });
+}
+
+}  // namespace greta::cli
