@@ -3,6 +3,10 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
 
 #include "core/dtype.h"
 #include "core/tensor.h"
@@ -17,15 +21,33 @@ inline constexpr int kSketchWidth = 64;
 struct FingerprintOptions {
   std::int64_t sample = 1024;  // elements of the slice, from the start
   bool sketch = true;
-  bool statistics = true;
+  bool statistics = true;  // min, max, mean, rms, abs_sum and the counts
 };
 
-/// Of `count` consecutive elements of dtype f64, f32, f16 or bf16.
-/// hash: sum mod 2^128 over all elements of mix(index, bits), order-free; -0 counts as +0 and all NaNs as one.
+/// Of `count` consecutive elements of dtype f64, f32, f16 or bf16 (throws Error for block types).
+///
+/// hash: `lo` and `hi` are two independent sums mod 2^64 over all elements of a keyed mix of (index, bits), so any backend adds
+/// them in any order, with 64-bit atomics and without carries. `bits` are the element's own bits as stored, widened to 64: -0
+/// counts as +0, all NaNs as one, and the dtype is part of the key, so the same values in f16 and f32 hash differently. For a
+/// fixed index the mix is a bijection of `bits`: a change of one element always changes the hash. Exact formula:
+/// docs/formats.md.
+/// statistics: in float64 over finite elements, in 8 fixed lanes (element i in lane i mod 8) added as a fixed tree; of no
+/// finite element all are 0. The same bits on every machine. sketch: bucket and sign depend on the index alone; finite elements
+/// only, added in order of index.
 Fingerprint fingerprint(const std::byte* data, DType dtype, std::int64_t count, const FingerprintOptions& options);
 
 /// The hash alone.
 Hash128 row_hash(const std::byte* data, DType dtype, std::int64_t count);
+
+/// Of a slice that came without its row (foreign lines): as f64, with `whole_row` false.
+Fingerprint fingerprint_of_slice(std::span<const double> slice, const FingerprintOptions& options = {});
+
+/// Where element `index` goes in the sketch, and with which sign.
+struct SketchPlace {
+  int bucket = 0;     // 0..kSketchWidth-1
+  double sign = 1.0;  // +1 or -1
+};
+SketchPlace sketch_place(std::int64_t index);
 
 /// 32 hexadecimal digits, high word first; and back (nullopt where it is not that).
 std::string to_hex(const Hash128& hash);

@@ -28,10 +28,14 @@ struct Fingerprint {
   std::int64_t nan = 0, inf = 0, zero = 0;
   std::vector<double> sample;  // the first `sample_n` elements, as float64 (exact); may be empty
   std::vector<double> sketch;  // count-sketch of all elements; empty where it was not kept (foreign captures)
+  /// false: nothing is known of the row beyond the slice (a foreign line without a hash); hash (as f64), count and statistics
+  /// are then those of the slice.
+  bool whole_row = true;
 };
 
 enum class OperandKind : std::uint8_t { activation, weight, kv, scalar };
 std::string_view name(OperandKind kind);
+std::optional<OperandKind> operand_kind_from_name(std::string_view name);
 
 /// One operand of the op that produced a stage, as the kernel was given it.
 struct OperandRecord {
@@ -46,9 +50,9 @@ struct OperandRecord {
   std::uint64_t generation = 0;
   std::optional<DType> dtype;
   std::string layout;
-  std::optional<Hash128> hash;  // of the row as read; of the tensor's bytes for weights (XXH3-128)
+  std::optional<Hash128> hash;           // of the row as read; of the tensor's bytes for weights (XXH3-128)
   std::optional<Hash128> producer_hash;  // what the producer wrote in that row, where it was seen
-  double value = 0;             // scalar
+  double value = 0;                      // scalar
 };
 
 enum class Exposure : std::uint8_t { exposed, not_exposed };
@@ -60,7 +64,7 @@ struct StageRecord {
   std::int32_t position = 0;
   std::int32_t token_id = -1;  // -1: unknown
   Phase phase = Phase::prefill;
-  std::int32_t step = 0;       // forward call of the arm, from 0
+  std::int32_t step = 0;  // forward call of the arm, from 0
   /// true: a KV slot of an earlier position as this step's attention found it (written in an earlier step).
   bool reread = false;
   Exposure exposure = Exposure::exposed;
@@ -89,11 +93,11 @@ struct Capture {
   std::string prompt_id;
   std::string exp;  // "E0" or "E1"
   char arm = 'a';
-  bool foreign = false;  // not made by greta: layer-0 x_in is checked too
+  bool foreign = false;              // not made by greta: layer-0 x_in is checked too
   std::vector<std::int32_t> tokens;  // prompt and forced tokens, by position; empty: unknown (foreign)
   std::int32_t n_prompt = 0;         // n; position n-1 is prefill_last / decode0
   std::int32_t n_layers = 0;
-  std::vector<std::int32_t> schedule;        // rows of every forward call, in order
+  std::vector<std::int32_t> schedule;                 // rows of every forward call, in order
   std::int64_t kv_slots_read_from_earlier_steps = 0;  // by the decode0 step, smallest over layers and K/V
   // arm description, as recorded while running
   std::string backend, plan, build, host;
