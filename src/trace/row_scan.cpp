@@ -1,0 +1,306 @@
+// One pass over a row in blocks of 8 elements. The blocks are written with the compiler's vector types, so that the same source
+// runs on SSE2, AVX2 and AVX-512; all of it is integer arithmetic or elementwise float64, so every instruction set gives the
+// same bits (products and sums are never contracted: the build says -ffp-contract=off).
+#include "trace/row_scan.h"
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+#include <limits>
+
+#include "core/error.h"
+
+namespace greta::trace {
+namespace {
+
+constexpr int kLanes = 8;
+/// Vectors of W lanes, of 64 bits but for F32, U32 and U16: as wide as the instruction set's registers. A block of 8 elements
+/// is 8/W of them, and element i belongs to lane i mod 8 whatever W is. (Spelt out: g++ takes no attribute on a dependent
+/// type.)
+template <int W>
+struct Vec;
+// NOLINTBEGIN(modernize-use-using)
+template <>
+struct Vec<2> {
+  typedef std::uint64_t U64 __attribute__((vector_size(16)));
+  typedef std::int64_t I64 __attribute__((vector_size(16)));
+  typedef double F64 __attribute__((vector_size(16)));
+  typedef float F32 __attribute__((vector_size(8)));
+  typedef std::uint32_t U32 __attribute__((vector_size(8)));
+  typedef std::uint16_t U16 __attribute__((vector_size(4)));
+};
+template <>
+struct Vec<4> {
+  typedef std::uint64_t U64 __attribute__((vector_size(32)));
+  typedef std::int64_t I64 __attribute__((vector_size(32)));
+  typedef double F64 __attribute__((vector_size(32)));
+  typedef float F32 __attribute__((vector_size(16)));
+  typedef std::uint32_t U32 __attribute__((vector_size(16)));
+  typedef std::uint16_t U16 __attribute__((vector_size(8)));
+};
+template <>
+struct Vec<8> {
+  typedef std::uint64_t U64 __attribute__((vector_size(64)));
+  typedef std::int64_t I64 __attribute__((vector_size(64)));
+  typedef double F64 __attribute__((vector_size(64)));
+  typedef float F32 __attribute__((vector_size(32)));
+  typedef std::uint32_t U32 __attribute__((vector_size(32)));
+  typedef std::uint16_t U16 __attribute__((vector_size(16)));
+};
+// NOLINTEND
+
+// Weyl steps and multipliers: lo uses the constants of MurmurHash3's 64-bit finaliser, hi those of SplitMix64 (Steele, Lea &
+// Flood 2014) with another Weyl step, so that the two sums share nothing.
+constexpr std::uint64_t kStepLo = 0x9e3779b97f4a7c15u, kStepHi = 0xd1342543de82ef95u;
+constexpr std::uint64_t kMul1Lo = 0xff51afd7ed558ccdu, kMul2Lo = 0xc4ceb9fe1a85ec53u;
+constexpr std::uint64_t kMul1Hi = 0xbf58476d1ce4e5b9u, kMul2Hi = 0x94d049bb133111ebu;
+constexpr std::uint64_t kTagLo = 0x2545f4914f6cdd1du, kTagHi = 0xa0761d6478bd642fu;
+
+/// How a stored type spells zero, NaN and infinity, and the values of W finite elements (others give nonsense that
+/// nobody uses).
+struct Binary64 {
+  using Bits = std::uint64_t;
+  template <int W>
+  using Stored = typename Vec<W>::U64;
+  static constexpr std::uint64_t tag = 1;
+  static constexpr Bits infinity = 0x7ff0000000000000u, nan = 0x7ff8000000000000u;
+  template <int W>
+  [[gnu::always_inline]] static void values(const std::byte* data, const typename Vec<W>::U64&, typename Vec<W>::F64& out) {
+    std::memcpy(&out, data, sizeof(out));
+  }
+};
+struct Binary32 {
+  using Bits = std::uint32_t;
+  template <int W>
+  using Stored = typename Vec<W>::U32;
+  static constexpr std::uint64_t tag = 2;
+  static constexpr Bits infinity = 0x7f800000u, nan = 0x7fc00000u;
+  template <int W>
+  [[gnu::always_inline]] static void values(const std::byte* data, const typename Vec<W>::U64&, typename Vec<W>::F64& out) {
+    typename Vec<W>::F32 stored;
+    std::memcpy(&stored, data, sizeof(stored));
+    out = __builtin_convertvector(stored, typename Vec<W>::F64);
+  }
+};
+struct Binary16 {
+  using Bits = std::uint16_t;
+  template <int W>
+  using Stored = typename Vec<W>::U16;
+  static constexpr std::uint64_t tag = 3;
+  static constexpr Bits infinity = 0x7c00u, nan = 0x7e00u;
+  template <int W>
+  [[gnu::always_inline]] static void values(const std::byte*, const typename Vec<W>::U64& bits, typename Vec<W>::F64& out) {
+    using U64 = typename Vec<W>::U64;
+    using F64 = typename Vec<W>::F64;
+    const U64 magnitude = bits & 0x7fffu;
+    // Normal: exponent rebiased from 15 to 1023. Subnormal: the integer itself (2^52 + m - 2^52), times 2^-24.
+    const F64 normal = reinterpret_cast<F64>((magnitude << 42) + (std::uint64_t{1008} << 52));
+    const F64 subnormal = (reinterpret_cast<F64>(magnitude | 0x4330000000000000u) - 0x1p52) * 0x1p-24;
+    const F64 size = magnitude < (U64{} + std::uint64_t{0x400}) ? subnormal : normal;
+    out = reinterpret_cast<F64>(reinterpret_cast<U64>(size) | ((bits & 0x8000u) << 48));
+  }
+};
+struct BFloat16 {
+  using Bits = std::uint16_t;
+  template <int W>
+  using Stored = typename Vec<W>::U16;
+  static constexpr std::uint64_t tag = 4;
+  static constexpr Bits infinity = 0x7f80u, nan = 0x7fc0u;
+  template <int W>
+  [[gnu::always_inline]] static void values(const std::byte*, const typename Vec<W>::U64& bits, typename Vec<W>::F64& out) {
+    using U32 = typename Vec<W>::U32;
+    const U32 widened = __builtin_convertvector(bits, U32) << 16;
+    out = __builtin_convertvector(reinterpret_cast<typename Vec<W>::F32>(widened), typename Vec<W>::F64);
+  }
+};
+
+/// Sums of W of the 8 lanes. `step_lo` and `step_hi` are the Weyl sequences at the lanes' next elements.
+template <int W>
+struct Lanes {
+  using U64 = typename Vec<W>::U64;
+  using I64 = typename Vec<W>::I64;
+  using F64 = typename Vec<W>::F64;
+  U64 step_lo{}, step_hi{}, lo{}, hi{};
+  F64 min = F64{} + std::numeric_limits<double>::infinity();
+  F64 max = F64{} - std::numeric_limits<double>::infinity();
+  F64 sum{}, squares{}, abs_sum{};
+  I64 finite{}, nan{}, zero{};
+};
+
+/// The next W elements of `acc`'s lanes; `live` is all ones in lanes that hold an element.
+template <class Format, bool statistics, int W>
+[[gnu::always_inline]] inline void add_elements(const std::byte* data, const typename Vec<W>::I64& live, Lanes<W>& acc) {
+  using U64 = typename Vec<W>::U64;
+  using I64 = typename Vec<W>::I64;
+  using F64 = typename Vec<W>::F64;
+  typename Format::template Stored<W> stored;
+  std::memcpy(&stored, data, sizeof(stored));
+  const U64 raw = __builtin_convertvector(stored, U64);
+
+  constexpr std::uint64_t magnitude_mask = std::numeric_limits<typename Format::Bits>::max() >> 1;
+  const U64 zeros{};
+  const I64 magnitude = reinterpret_cast<I64>(raw & magnitude_mask);  // never negative: signed compares are the cheap ones
+  const I64 infinity = I64{} + static_cast<std::int64_t>(Format::infinity);
+  const I64 is_nan = magnitude > infinity;
+  const I64 is_zero = magnitude == I64{};
+  U64 bits = is_zero ? zeros : raw;
+  bits = is_nan ? (zeros + std::uint64_t{Format::nan}) : bits;
+
+  U64 lo = bits ^ acc.step_lo;
+  lo = (lo ^ (lo >> 33)) * kMul1Lo;
+  lo = (lo ^ (lo >> 33)) * kMul2Lo;
+  lo = lo ^ (lo >> 33);
+  U64 hi = bits ^ acc.step_hi;
+  hi = (hi ^ (hi >> 30)) * kMul1Hi;
+  hi = (hi ^ (hi >> 27)) * kMul2Hi;
+  hi = hi ^ (hi >> 31);
+  acc.lo += live ? lo : zeros;
+  acc.hi += live ? hi : zeros;
+  acc.step_lo += kLanes * kStepLo;
+  acc.step_hi += kLanes * kStepHi;
+
+  if constexpr (statistics) {
+    const F64 none{};
+    F64 values;
+    Format::template values<W>(data, raw, values);
+    const I64 is_finite = (magnitude < infinity) & live;
+    const F64 x = is_finite ? values : none;
+    acc.min = (is_finite & (values < acc.min)) ? values : acc.min;
+    acc.max = (is_finite & (values > acc.max)) ? values : acc.max;
+    acc.sum += x;
+    acc.squares += x * x;
+    acc.abs_sum += (x < none) ? -x : x;
+    acc.finite -= is_finite;  // a true lane is -1
+    acc.nan -= is_nan & live;
+    acc.zero -= is_zero & live;
+  }
+}
+
+double tree(const std::array<double, kLanes>& v) { return ((v[0] + v[1]) + (v[2] + v[3])) + ((v[4] + v[5]) + (v[6] + v[7])); }
+
+template <int W>
+[[gnu::always_inline]] inline void reduce(const std::array<Lanes<W>, kLanes / W>& parts, std::int64_t count, bool statistics,
+                                          RowScan& out) {
+  std::array<double, kLanes> sum{}, squares{}, abs_sum{};
+  out.min = std::numeric_limits<double>::infinity();
+  out.max = -out.min;
+  for (std::size_t lane = 0; lane < kLanes; ++lane) {
+    const Lanes<W>& part = parts[lane / W];
+    const std::size_t l = lane % W;
+    out.hash.lo += part.lo[l];
+    out.hash.hi += part.hi[l];
+    out.min = std::min<double>(out.min, part.min[l]);
+    out.max = std::max<double>(out.max, part.max[l]);
+    out.finite += part.finite[l];
+    out.nan += part.nan[l];
+    out.zero += part.zero[l];
+    sum[lane] = part.sum[l];
+    squares[lane] = part.squares[l];
+    abs_sum[lane] = part.abs_sum[l];
+  }
+  if (!statistics) return;
+  out.inf = count - out.finite - out.nan;
+  out.sum = tree(sum);
+  out.squares = tree(squares);
+  out.abs_sum = tree(abs_sum);
+}
+
+template <class Format, bool statistics, int W>
+[[gnu::always_inline]] inline void scan_lanes(const std::byte* data, std::int64_t count, RowScan& out) {
+  constexpr std::int64_t size = sizeof(typename Format::Bits);
+  constexpr std::size_t n_parts = kLanes / W;
+  std::array<Lanes<W>, n_parts> parts;
+  for (std::size_t lane = 0; lane < kLanes; ++lane) {
+    parts[lane / W].step_lo[lane % W] = (lane + 1) * kStepLo + Format::tag * kTagLo;
+    parts[lane / W].step_hi[lane % W] = (lane + 1) * kStepHi + Format::tag * kTagHi;
+  }
+  using I64 = typename Vec<W>::I64;
+  const I64 all = I64{} - 1;
+  const std::int64_t whole = count / kLanes * kLanes;
+  for (std::int64_t i = 0; i < whole; i += kLanes)
+    for (std::size_t p = 0; p < n_parts; ++p)
+      add_elements<Format, statistics, W>(data + (i + static_cast<std::int64_t>(p) * W) * size, all, parts[p]);
+  if (whole < count) {
+    std::array<std::byte, kLanes * size> rest{};
+    std::memcpy(rest.data(), data + whole * size, static_cast<std::size_t>((count - whole) * size));
+    for (std::size_t p = 0; p < n_parts; ++p) {
+      I64 live{};
+      for (std::size_t l = 0; l < W; ++l) live[l] = static_cast<std::int64_t>(p * W + l) < count - whole ? -1 : 0;
+      add_elements<Format, statistics, W>(rest.data() + p * W * static_cast<std::size_t>(size), live, parts[p]);
+    }
+  }
+  reduce<W>(parts, count, statistics, out);
+}
+
+#if defined(__x86_64__) && defined(__GNUC__)
+template <class Format, bool statistics>
+[[gnu::target("avx2")]] void scan_four(const std::byte* data, std::int64_t count, RowScan& out) {
+  scan_lanes<Format, statistics, 4>(data, count, out);
+}
+template <class Format, bool statistics>
+[[gnu::target("avx512f,avx512dq,avx512vl,avx512bw,prefer-vector-width=512")]] void scan_eight(const std::byte* data,
+                                                                                              std::int64_t count,
+                                                                                              RowScan& out) {
+  scan_lanes<Format, statistics, 8>(data, count, out);
+}
+bool has_four() { return __builtin_cpu_supports("avx2") != 0; }
+bool has_eight() {
+  return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
+         __builtin_cpu_supports("avx512bw");
+}
+#else
+template <class Format, bool statistics>
+void scan_four(const std::byte* data, std::int64_t count, RowScan& out) {
+  scan_lanes<Format, statistics, 4>(data, count, out);
+}
+template <class Format, bool statistics>
+void scan_eight(const std::byte* data, std::int64_t count, RowScan& out) {
+  scan_lanes<Format, statistics, 8>(data, count, out);
+}
+bool has_four() { return false; }
+bool has_eight() { return false; }
+#endif
+
+template <class Format, bool statistics>
+RowScan scan_format(const std::byte* data, std::int64_t count, ScanWidth width) {
+  RowScan out;
+  if (width == ScanWidth::eight) {
+    scan_eight<Format, statistics>(data, count, out);
+  } else if (width == ScanWidth::four) {
+    scan_four<Format, statistics>(data, count, out);
+  } else {
+    scan_lanes<Format, statistics, 2>(data, count, out);
+  }
+  return out;
+}
+
+template <class Format>
+RowScan scan_format(const std::byte* data, std::int64_t count, bool statistics, ScanWidth width) {
+  return statistics ? scan_format<Format, true>(data, count, width) : scan_format<Format, false>(data, count, width);
+}
+
+}  // namespace
+
+bool scan_width_supported(ScanWidth width) {
+  return width == ScanWidth::two || (width == ScanWidth::four ? has_four() : has_eight());
+}
+
+RowScan scan_row(const std::byte* data, DType dtype, std::int64_t count, bool statistics, std::optional<ScanWidth> width) {
+  static const ScanWidth widest = has_eight() ? ScanWidth::eight : has_four() ? ScanWidth::four : ScanWidth::two;
+  const ScanWidth chosen = width.value_or(widest);
+  switch (dtype) {
+    case DType::f64:
+      return scan_format<Binary64>(data, count, statistics, chosen);
+    case DType::f32:
+      return scan_format<Binary32>(data, count, statistics, chosen);
+    case DType::f16:
+      return scan_format<Binary16>(data, count, statistics, chosen);
+    case DType::bf16:
+      return scan_format<BFloat16>(data, count, statistics, chosen);
+    default:
+      fail("fingerprint: elements of a {} row are not stored one by one; dequantise it first (known: f64 f32 f16 bf16)",
+           name(dtype));
+  }
+}
+
+}  // namespace greta::trace

@@ -1,0 +1,29 @@
+// The one pass over a row that a fingerprint needs: hash sums, and sums and counts for the statistics.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+
+#include "core/dtype.h"
+#include "trace/record.h"
+
+namespace greta::trace {
+
+struct RowScan {
+  Hash128 hash;
+  // With statistics; over finite elements (min > max where there is none).
+  double min = 0, max = 0, sum = 0, squares = 0, abs_sum = 0;
+  std::int64_t finite = 0, nan = 0, inf = 0, zero = 0;
+};
+
+/// How many 64-bit lanes a register holds: SSE2 (and any other machine), AVX2, AVX-512.
+enum class ScanWidth : std::uint8_t { two, four, eight };
+bool scan_width_supported(ScanWidth width);
+
+/// Of `count` elements of dtype f64, f32, f16 or bf16 (throws Error for others). Every width gives the same bits; nullopt takes
+/// the widest that this machine has.
+RowScan scan_row(const std::byte* data, DType dtype, std::int64_t count, bool statistics,
+                 std::optional<ScanWidth> width = std::nullopt);
+
+}  // namespace greta::trace
