@@ -43,7 +43,7 @@ bool takes(FaultKind kind, std::string_view key) {
   switch (kind) {
     case FaultKind::stale_input: return key == "from" || key == "row";
     case FaultKind::rmsnorm_epsilon: return key == "eps";
-    case FaultKind::perturb: return key == "ulp" || key == "rel" || key == "index";
+    case FaultKind::perturb: return key == "ulp" || key == "rel" || key == "add" || key == "index";
     case FaultKind::nan: return key == "index";
     case FaultKind::weight_transposed: return false;
     case FaultKind::rope_position:
@@ -72,6 +72,8 @@ void set_key(FaultSpec& spec, std::string_view text, std::string_view key, std::
     spec.ulp = number<std::int32_t>(text, key, value);
   } else if (key == "rel") {
     spec.rel = number<double>(text, key, value);
+  } else if (key == "add") {
+    spec.add = number<double>(text, key, value);
   } else if (key == "index") {
     spec.index = number<std::int64_t>(text, key, value);
   } else {
@@ -96,6 +98,8 @@ void check(const FaultSpec& spec, std::string_view text) {
   }
   if (!(spec.eps >= 0) || std::isinf(spec.eps)) fail("fault {}: eps={} is not an epsilon", quote(text), spec.eps);
   if (spec.rel && !std::isfinite(*spec.rel)) fail("fault {}: rel={} is not a fraction", quote(text), *spec.rel);
+  if (spec.add && !std::isfinite(*spec.add)) fail("fault {}: add={} is not a number to add", quote(text), *spec.add);
+  if (spec.rel && spec.add) fail("fault {}: rel= and add= exclude each other", quote(text));
   if (spec.ulp < 1) fail("fault {}: ulp={} moves nothing; use 1 or more", quote(text), spec.ulp);
   if (spec.index < 0) fail("fault {}: index={} is not an element; use 0 or more", quote(text), spec.index);
   if (spec.kind == FaultKind::kv_slot_shift && std::abs(spec.delta) > kLargestShift)
@@ -170,8 +174,10 @@ std::string to_string(const FaultSpec& fault) {
     case FaultKind::stale_input: return text + fmt::format(":from={}:row={}", name(*fault.from), fault.row);
     case FaultKind::rmsnorm_epsilon: return text + fmt::format(":eps={}", fault.eps);
     case FaultKind::perturb:
-      return text + (fault.rel ? fmt::format(":rel={}", *fault.rel) : fmt::format(":ulp={}", fault.ulp)) +
-             fmt::format(":index={}", fault.index);
+      if (fault.rel) text += fmt::format(":rel={}", *fault.rel);
+      if (fault.add) text += fmt::format(":add={}", *fault.add);
+      if (!fault.rel && !fault.add) text += fmt::format(":ulp={}", fault.ulp);
+      return text + fmt::format(":index={}", fault.index);
     case FaultKind::nan: return text + fmt::format(":index={}", fault.index);
     case FaultKind::weight_transposed: return text;
     case FaultKind::rope_position:

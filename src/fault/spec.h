@@ -54,7 +54,8 @@ struct FaultSpec {
   std::int32_t row = 0;                   // stale-input: position of the row served
   double eps = 1e-6;                      // rmsnorm-epsilon
   std::int32_t ulp = 1;                   // perturb, away from zero, of the stored type
-  std::optional<double> rel;              // perturb: instead of ulp
+  std::optional<double> rel;              // perturb: x * (1 + rel) instead of ulp
+  std::optional<double> add;              // perturb: x + add instead of ulp
   std::int64_t index = 0;                 // perturb, nan: element of the row
   std::int32_t delta = 1;                 // rope-position, kv-slot-shift
 

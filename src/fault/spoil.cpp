@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <optional>
 
 #include "core/error.h"
 #include "core/half.h"
@@ -34,34 +35,37 @@ bool store(std::byte* p, Bits before, Bits after) {
   return before != after;
 }
 
+/// What a perturbation by value makes of x; nullopt: it steps by ULPs.
+std::optional<double> moved(const FaultSpec& fault, double x) {
+  if (fault.kind == FaultKind::nan) return std::numeric_limits<double>::quiet_NaN();
+  if (fault.rel) return x * (1 + *fault.rel);
+  if (fault.add) return x + *fault.add;
+  return std::nullopt;
+}
+
 }  // namespace
 
 bool spoil(const FaultSpec& fault, std::byte* element, DType dtype) {
-  const bool nan = fault.kind == FaultKind::nan;
   if (dtype == DType::f64) {
     const auto before = load<std::uint64_t>(element);
-    const double x = std::bit_cast<double>(before);
-    auto after = std::bit_cast<std::uint64_t>(fault.rel ? x * (1 + *fault.rel) : x);
-    if (nan) after = std::bit_cast<std::uint64_t>(std::numeric_limits<double>::quiet_NaN());
-    else if (!fault.rel) after = stepped<std::uint64_t>(before, fault.ulp, 1ull << 63, 0x7ff0000000000000ull);
-    return store(element, before, after);
+    const auto value = moved(fault, std::bit_cast<double>(before));
+    return store(element, before,
+                 value ? std::bit_cast<std::uint64_t>(*value)
+                       : stepped<std::uint64_t>(before, fault.ulp, 1ull << 63, 0x7ff0000000000000ull));
   }
   if (dtype == DType::f32) {
     const auto before = load<std::uint32_t>(element);
-    const auto x = static_cast<double>(std::bit_cast<float>(before));
-    auto after = std::bit_cast<std::uint32_t>(static_cast<float>(fault.rel ? x * (1 + *fault.rel) : x));
-    if (nan) after = std::bit_cast<std::uint32_t>(std::numeric_limits<float>::quiet_NaN());
-    else if (!fault.rel) after = stepped<std::uint32_t>(before, fault.ulp, 1u << 31, 0x7f800000u);
-    return store(element, before, after);
+    const auto value = moved(fault, static_cast<double>(std::bit_cast<float>(before)));
+    return store(element, before,
+                 value ? std::bit_cast<std::uint32_t>(static_cast<float>(*value))
+                       : stepped<std::uint32_t>(before, fault.ulp, 1u << 31, 0x7f800000u));
   }
   if (dtype == DType::f16) {
     const auto before = load<std::uint16_t>(element);
-    const auto x = static_cast<double>(f16_to_f32(before));
-    std::uint16_t after = before;
-    if (nan) after = 0x7e00u;
-    else if (fault.rel) after = f32_to_f16(static_cast<float>(x * (1 + *fault.rel)));
-    else after = stepped<std::uint16_t>(before, fault.ulp, std::uint16_t{0x8000u}, std::uint16_t{0x7c00u});
-    return store(element, before, after);
+    const auto value = moved(fault, static_cast<double>(f16_to_f32(before)));
+    return store(element, before,
+                 value ? f32_to_f16(static_cast<float>(*value))
+                       : stepped<std::uint16_t>(before, fault.ulp, std::uint16_t{0x8000u}, std::uint16_t{0x7c00u}));
   }
   fail("fault {}: elements of type {} cannot be perturbed", to_string(fault), name(dtype));
 }

@@ -11,7 +11,7 @@
 namespace greta {
 
 /// Applies `perturb` (ulp: away from zero, of the stored type, never a sign flip, never past the largest finite value;
-/// rel: x * (1 + rel), rounded) or `nan` to the element. Returns whether its bits changed. dtype: f64, f32, f16.
+/// rel: x * (1 + rel), add: x + add, both rounded) or `nan` to the element. Returns whether its bits changed. dtype: f64, f32, f16.
 bool spoil(const FaultSpec& fault, std::byte* element, DType dtype);
 
 /// Elements of two equally long rows whose bits differ.
