@@ -3,103 +3,115 @@
 namespace greta {
 
 void RecordingOps::begin_step(const StepInfo& step, const RouteTable& routes) {
-  recorder_.begin_step(step, routes);
+  if (recorder_ == nullptr) return inner_.begin_step(step, routes);
+  recorder_->begin_step(step, routes);
   inner_.begin_step(step, routes);
 }
 
 void RecordingOps::embed(const OpSite& site, const WeightView& table, std::span<const std::int32_t> tokens, TensorView out) {
-  recorder_.note_route(site, OpKind::embed);
-  recorder_.note_weight(site, "table", table);
+  if (recorder_ == nullptr) return inner_.embed(site, table, tokens, out);
+  recorder_->note_route(site, OpKind::embed);
+  recorder_->note_weight(site, "table", table);
   for (std::size_t r = 0; r < tokens.size(); ++r)
-    recorder_.note_scalar({site.stage, site.layer, site.rows.subspan(r, 1)}, "token", tokens[r]);
+    recorder_->note_scalar({site.stage, site.layer, site.rows.subspan(r, 1)}, "token", tokens[r]);
   inner_.embed(site, table, tokens, out);
 }
 
 void RecordingOps::rmsnorm(const OpSite& site, const TensorView& x, const WeightView& weight, double eps, TensorView out) {
-  recorder_.note_route(site, OpKind::rmsnorm);
-  recorder_.note_activation(site, "x", x);
-  recorder_.note_weight(site, "weight", weight);
-  recorder_.note_scalar(site, "eps", eps);
+  if (recorder_ == nullptr) return inner_.rmsnorm(site, x, weight, eps, out);
+  recorder_->note_route(site, OpKind::rmsnorm);
+  recorder_->note_activation(site, "x", x);
+  recorder_->note_weight(site, "weight", weight);
+  recorder_->note_scalar(site, "eps", eps);
   inner_.rmsnorm(site, x, weight, eps, out);
 }
 
 void RecordingOps::matmul(const OpSite& site, const TensorView& x, const WeightView& weight, const WeightView& bias,
                           TensorView out) {
-  recorder_.note_route(site, OpKind::matmul);
-  recorder_.note_activation(site, "x", x);
-  recorder_.note_weight(site, "weight", weight);
-  recorder_.note_weight(site, "bias", bias);
+  if (recorder_ == nullptr) return inner_.matmul(site, x, weight, bias, out);
+  recorder_->note_route(site, OpKind::matmul);
+  recorder_->note_activation(site, "x", x);
+  recorder_->note_weight(site, "weight", weight);
+  recorder_->note_weight(site, "bias", bias);
   inner_.matmul(site, x, weight, bias, out);
 }
 
 void RecordingOps::rope(const OpSite& site, const TensorView& x, const RopeParams& params,
                         std::span<const std::int32_t> positions, TensorView out) {
-  recorder_.note_route(site, OpKind::rope);
-  recorder_.note_activation(site, "x", x);
-  recorder_.note_positions(site, positions);
-  recorder_.note_scalar(site, "theta", params.theta);
-  recorder_.note_scalar(site, "n_rot", params.n_rot);
-  recorder_.note_scalar(site, "interleaved", params.interleaved ? 1 : 0);
-  recorder_.note_scalar(site, "linear_scale", params.linear_scale);
-  recorder_.note_scalar(site, "freq_factors", static_cast<double>(params.freq_factors.size()));
+  if (recorder_ == nullptr) return inner_.rope(site, x, params, positions, out);
+  recorder_->note_route(site, OpKind::rope);
+  recorder_->note_activation(site, "x", x);
+  recorder_->note_positions(site, positions);
+  recorder_->note_scalar(site, "theta", params.theta);
+  recorder_->note_scalar(site, "n_rot", params.n_rot);
+  recorder_->note_scalar(site, "interleaved", params.interleaved ? 1 : 0);
+  recorder_->note_scalar(site, "linear_scale", params.linear_scale);
+  recorder_->note_scalar(site, "freq_factors", static_cast<double>(params.freq_factors.size()));
   inner_.rope(site, x, params, positions, out);
 }
 
 void RecordingOps::kv_write(const OpSite& site, const TensorView& x, KvPart part, KvView& kv) {
-  recorder_.note_route(site, OpKind::kv_write);
-  recorder_.note_activation(site, "x", x);
-  RecordingKv recording(kv, recorder_.ledger(), recorder_.step());
+  if (recorder_ == nullptr) return inner_.kv_write(site, x, part, kv);
+  recorder_->note_route(site, OpKind::kv_write);
+  recorder_->note_activation(site, "x", x);
+  RecordingKv recording(kv, recorder_->ledger(), recorder_->step());
   inner_.kv_write(site, x, part, recording);
 }
 
 void RecordingOps::note_attention(const OpSite& site, const AttentionParams& params) {
-  recorder_.note_scalar(site, "n_heads", params.n_heads);
-  recorder_.note_scalar(site, "n_kv_heads", params.n_kv_heads);
+  recorder_->note_scalar(site, "n_heads", params.n_heads);
+  recorder_->note_scalar(site, "n_kv_heads", params.n_kv_heads);
 }
 
 void RecordingOps::qk(const OpSite& site, const TensorView& q, const AttentionParams& params, KvView& kv, TensorView out) {
-  recorder_.note_route(site, OpKind::qk);
-  recorder_.note_activation(site, "q", q);
-  recorder_.note_kv(site, KvPart::k, kv);
-  recorder_.note_scalar(site, "scale", params.scale);
+  if (recorder_ == nullptr) return inner_.qk(site, q, params, kv, out);
+  recorder_->note_route(site, OpKind::qk);
+  recorder_->note_activation(site, "q", q);
+  recorder_->note_kv(site, KvPart::k, kv);
+  recorder_->note_scalar(site, "scale", params.scale);
   note_attention(site, params);
-  RecordingKv recording(kv, recorder_.ledger(), recorder_.step());
+  RecordingKv recording(kv, recorder_->ledger(), recorder_->step());
   inner_.qk(site, q, params, recording, out);
-  recorder_.note_earlier_reads(site, recording.read_from_earlier_steps());
+  recorder_->note_earlier_reads(site, recording.read_from_earlier_steps());
 }
 
 void RecordingOps::softmax(const OpSite& site, const TensorView& scores, const AttentionParams& params, TensorView out) {
-  recorder_.note_route(site, OpKind::softmax);
-  recorder_.note_activation(site, "scores", scores);
+  if (recorder_ == nullptr) return inner_.softmax(site, scores, params, out);
+  recorder_->note_route(site, OpKind::softmax);
+  recorder_->note_activation(site, "scores", scores);
   inner_.softmax(site, scores, params, out);
 }
 
 void RecordingOps::pv(const OpSite& site, const TensorView& probs, const AttentionParams& params, KvView& kv, TensorView out) {
-  recorder_.note_route(site, OpKind::pv);
-  recorder_.note_activation(site, "probs", probs);
-  recorder_.note_kv(site, KvPart::v, kv);
+  if (recorder_ == nullptr) return inner_.pv(site, probs, params, kv, out);
+  recorder_->note_route(site, OpKind::pv);
+  recorder_->note_activation(site, "probs", probs);
+  recorder_->note_kv(site, KvPart::v, kv);
   note_attention(site, params);
-  RecordingKv recording(kv, recorder_.ledger(), recorder_.step());
+  RecordingKv recording(kv, recorder_->ledger(), recorder_->step());
   inner_.pv(site, probs, params, recording, out);
-  recorder_.note_earlier_reads(site, recording.read_from_earlier_steps());
+  recorder_->note_earlier_reads(site, recording.read_from_earlier_steps());
 }
 
 void RecordingOps::add(const OpSite& site, const TensorView& a, const TensorView& b, TensorView out) {
-  recorder_.note_route(site, OpKind::add);
-  recorder_.note_activation(site, "a", a);
-  recorder_.note_activation(site, "b", b);
+  if (recorder_ == nullptr) return inner_.add(site, a, b, out);
+  recorder_->note_route(site, OpKind::add);
+  recorder_->note_activation(site, "a", a);
+  recorder_->note_activation(site, "b", b);
   inner_.add(site, a, b, out);
 }
 
 void RecordingOps::silu_mul(const OpSite& site, const TensorView& gate, const TensorView& up, TensorView out) {
-  recorder_.note_route(site, OpKind::silu_mul);
-  recorder_.note_activation(site, "gate", gate);
-  recorder_.note_activation(site, "up", up);
+  if (recorder_ == nullptr) return inner_.silu_mul(site, gate, up, out);
+  recorder_->note_route(site, OpKind::silu_mul);
+  recorder_->note_activation(site, "gate", gate);
+  recorder_->note_activation(site, "up", up);
   inner_.silu_mul(site, gate, up, out);
 }
 
 TensorView RecordingOps::handoff(const OpSite& site, const TensorView& x) {
-  recorder_.note_activation(site, "x", x);
+  if (recorder_ == nullptr) return inner_.handoff(site, x);
+  recorder_->note_activation(site, "x", x);
   return inner_.handoff(site, x);
 }
 

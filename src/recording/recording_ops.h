@@ -6,10 +6,11 @@
 
 namespace greta {
 
-/// Passes every call on unchanged and tells `recorder` its operands.
+/// Passes every call on unchanged and tells the recorder its operands; without one it only passes on.
 class RecordingOps final : public Ops {
  public:
-  RecordingOps(Ops& inner, Recorder& recorder) : inner_(inner), recorder_(recorder) {}
+  explicit RecordingOps(Ops& inner, Recorder* recorder = nullptr) : inner_(inner), recorder_(recorder) {}
+  void set_recorder(Recorder* recorder) { recorder_ = recorder; }
 
   void begin_step(const StepInfo& step, const RouteTable& routes) override;
   void embed(const OpSite& site, const WeightView& table, std::span<const std::int32_t> tokens, TensorView out) override;
@@ -30,7 +31,7 @@ class RecordingOps final : public Ops {
   void note_attention(const OpSite& site, const AttentionParams& params);
 
   Ops& inner_;
-  Recorder& recorder_;
+  Recorder* recorder_;  // null: off
 };
 
 }  // namespace greta

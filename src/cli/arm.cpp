@@ -1,0 +1,96 @@
+#include "cli/arm.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "core/error.h"
+
+namespace greta::cli {
+namespace {
+
+/// Slots beyond the last position, where a shifted write may land.
+constexpr std::int32_t kSpareSlots = 64;
+
+std::string host_name() {
+  char buffer[256] = {};
+  return gethostname(buffer, sizeof buffer - 1) == 0 ? buffer : "unknown";
+}
+
+}  // namespace
+
+Arm::Arm(const Model& model, const ArmSpec& spec, std::int32_t capacity, std::int32_t n_prompt, WeightHashes& weights)
+    : model_(model),
+      spec_(spec),
+      n_prompt_(n_prompt),
+      weights_(weights),
+      pool_(spec.threads),
+      kv_(spec.plan.kv, model.config.n_layers, 1, capacity + kSpareSlots,
+          std::int64_t{model.config.n_kv_heads} * model.config.head_dim),
+      route_(make_cpu_ops({.routes = spec.plan.routes(1), .isa = spec.isa, .pool = pool_})),
+      recording_(*route_),
+      faulty_(recording_, spec.faults, model.config.n_layers, n_prompt),
+      session_(model, spec.plan, faulty_, kv_) {}
+
+void Arm::record(Capture header, RecorderOptions options) {
+  header.n_prompt = n_prompt_;
+  header.n_layers = model_.config.n_layers;
+  header.backend = spec_.backend;
+  header.plan = spec_.plan.name;
+  header.build = GRETA_VERSION;
+  header.host = host_name();
+  header.threads = spec_.threads;
+  header.fault_planted = !spec_.faults.empty();
+  const RouteTable routes = spec_.plan.routes(1);
+  for (int op = 0; op < kOpKindCount; ++op) {
+    const auto kind = static_cast<OpKind>(op);
+    header.routes.emplace_back(name(kind), name(routes[kind]));
+  }
+  recorder_ = std::make_unique<Recorder>(std::move(header), std::move(options), weights_);
+  recording_.set_recorder(recorder_.get());
+  recording_on_ = true;
+}
+
+void Arm::prefill(std::span<const std::int32_t> tokens, std::int32_t first, std::int32_t logits_from,
+                  const OnLogits& on_logits) {
+  std::int32_t at = first;
+  Probe* probe = recording_on_ ? recorder_.get() : nullptr;
+  session_.prefill(tokens, first, spec_.chunk, logits_from, probe, [&](const TensorView& logits) {
+    const std::int32_t end = at + session_.schedule().back();
+    const auto n = static_cast<std::int32_t>(logits.n_rows);
+    for (std::int32_t r = 0; r < n && on_logits; ++r) on_logits(end - n + r, logits, r);
+    at = end;
+  });
+}
+
+std::vector<double> Arm::decode(std::int32_t token, std::int32_t position) {
+  return row_values(session_.decode(token, position, recording_on_ ? recorder_.get() : nullptr), 0);
+}
+
+Arm::Snapshot Arm::snapshot() const {
+  return {kv_, recording_on_ ? recorder_->memory() : Recorder::Memory{}, faulty_.memory(),
+          static_cast<int>(session_.schedule().size())};
+}
+
+void Arm::restore(const Snapshot& snapshot, const std::vector<FaultSpec>& extra) {
+  kv_ = snapshot.kv;  // equal sizes: the slots stay where they are, as the ledger requires
+  if (recording_on_) recorder_->set_memory(snapshot.recorder);
+  std::vector<FaultSpec> faults = spec_.faults;
+  faults.insert(faults.end(), extra.begin(), extra.end());
+  faulty_.set_faults(std::move(faults));
+  faulty_.set_memory(snapshot.faults);
+  session_.rewind(snapshot.steps);
+}
+
+Capture Arm::take_capture() {
+  if (!recording_on_) fail("internal error: a capture was taken of an arm that records nothing");
+  recording_.set_recorder(nullptr);
+  recording_on_ = false;
+  Capture capture = std::move(recorder_->capture());
+  capture.schedule = session_.schedule();
+  capture.fault_effects = faulty_.effects();
+  return capture;
+}
+
+}  // namespace greta::cli

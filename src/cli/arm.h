@@ -1,0 +1,81 @@
+// One arm of a comparison, put together: cache, ops, recorder, faults, session.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "engine/kv_cache.h"
+#include "engine/plan.h"
+#include "engine/session.h"
+#include "fault/faulty_ops.h"
+#include "model/model.h"
+#include "ops/cpu_ops.h"
+#include "ops/routes.h"
+#include "recording/recorder.h"
+#include "recording/recording_ops.h"
+#include "recording/weight_hashes.h"
+
+namespace greta::cli {
+
+/// What an arm computes with (docs/architecture.md, "Arms").
+struct ArmSpec {
+  std::string backend = "cpu";
+  Plan plan;
+  std::int32_t chunk = 0;  // rows of a prefill call at most; 0: all at once
+  int threads = 1;
+  Isa isa = Isa::scalar;
+  std::vector<FaultSpec> faults;
+};
+
+/// One arm over one prompt: FaultyOps(RecordingOps(routes)) over one cache.
+class Arm {
+ public:
+  /// `capacity` positions are kept in the cache. `n_prompt` resolves a fault's position -1.
+  Arm(const Model& model, const ArmSpec& spec, std::int32_t capacity, std::int32_t n_prompt, WeightHashes& weights);
+
+  /// What is recorded from now on; until then nothing is. The recorder starts empty.
+  void record(Capture header, RecorderOptions options);
+
+  /// Prefills positions first.. ; logits of positions >= logits_from go to on_logits(position, row).
+  using OnLogits = std::function<void(std::int32_t position, const TensorView& logits, std::int64_t row)>;
+  void prefill(std::span<const std::int32_t> tokens, std::int32_t first, std::int32_t logits_from, const OnLogits& on_logits);
+  /// Logits of `token` at `position`.
+  std::vector<double> decode(std::int32_t token, std::int32_t position);
+
+  /// All that a step depends on: cache, decorators' memories, place in the schedule.
+  struct Snapshot {
+    KvCache kv;
+    Recorder::Memory recorder;
+    FaultyOps::Memory faults;
+    int steps = 0;
+  };
+  Snapshot snapshot() const;
+  /// `extra` faults are planted beside the arm's own from here on.
+  void restore(const Snapshot& snapshot, const std::vector<FaultSpec>& extra = {});
+
+  /// Ends the recording and gives it out, with schedule, routes and the count of the faults' effects.
+  Capture take_capture();
+  const FullTensors& full_tensors() const { return recorder_->full_tensors(); }
+  std::int64_t fault_effects() const { return faulty_.effects(); }
+
+ private:
+  const Model& model_;
+  ArmSpec spec_;
+  std::int32_t n_prompt_;
+  WeightHashes& weights_;
+  ThreadPool pool_;
+  KvCache kv_;
+  std::unique_ptr<Ops> route_;
+  std::unique_ptr<Recorder> recorder_;
+  RecordingOps recording_;
+  FaultyOps faulty_;
+  Session session_;
+  bool recording_on_ = false;
+};
+
+}  // namespace greta::cli
