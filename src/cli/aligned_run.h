@@ -1,0 +1,69 @@
+// Runs the two arms of an experiment over one prompt, and arm B's decode steps again for controls.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "cli/arm.h"
+#include "isolate/controls.h"
+#include "isolate/experiment.h"
+#include "isolate/outcome.h"
+
+namespace greta::cli {
+
+/// What all prompts of a run share.
+struct RunContext {
+  const Model& model_a;
+  const Model& model_b;
+  const ArmSpec& arm_a;
+  const ArmSpec& arm_b;
+  const isolate::ExperimentSpec& experiment;
+  WeightHashes& weights;
+  bool full = false;  // keep whole tensors of both arms
+};
+
+/// One prompt through both arms (docs/architecture.md, "Aligned mode"). E1: arm A prefills all n tokens; arm B prefills n-1 and
+/// decodes the last. With a span S > 1 arm A's greedy continuation is forced on both: arm A also prefills n+S-1 at once, and
+/// its rows from n on come from there. E0: arm B prefills all n and decodes what it generates.
+class AlignedRun {
+ public:
+  AlignedRun(const RunContext& context, std::string prompt_id, std::vector<std::int32_t> tokens);
+
+  /// Runs both arms. Rows of the prefix that differ are run a second time to keep their slices.
+  isolate::PromptPair run();
+  /// Arm B's decode step at spec.position again, perturbed.
+  Capture control(const isolate::ControlSpec& spec);
+
+  /// Elements that faults changed: of arm A, of arm B.
+  std::int64_t effects_a() const { return effects_a_; }
+  std::int64_t effects_b() const { return effects_b_; }
+  const FullTensors& full_a() const { return full_a_; }
+  const FullTensors& full_b() const { return full_b_; }
+  /// Rows of positions 0..n-1 that arm A computed otherwise in the prefill of n+S-1 rows than in that of n.
+  std::int64_t span_differs() const { return span_differs_; }
+
+ private:
+  Capture header(char arm) const;
+  RecorderOptions options(const std::set<RecordKey>& also) const;
+  Capture run_a(const std::set<RecordKey>& also);
+  Capture run_b(const std::set<RecordKey>& also);
+  void continue_greedily();
+  std::vector<std::int32_t> declared_schedule(std::int32_t rows, std::int32_t chunk, std::int32_t decodes) const;
+  std::int32_t decode_start() const;
+
+  const RunContext& context_;
+  std::string prompt_id_;
+  std::vector<std::int32_t> tokens_;  // prompt, then forced or generated ones
+  std::int32_t n_prompt_;
+  std::unique_ptr<Arm> arm_b_;
+  std::map<std::int32_t, Arm::Snapshot> snapshots_;  // of arm B, before the decode step of a position
+  FullTensors full_a_, full_b_;
+  std::int64_t effects_a_ = 0, effects_b_ = 0, span_differs_ = 0;
+};
+
+}  // namespace greta::cli
