@@ -88,7 +88,6 @@ Capture Arm::take_capture() {
   recording_.set_recorder(nullptr);
   recording_on_ = false;
   Capture capture = std::move(recorder_->capture());
-  capture.schedule = session_.schedule();
   capture.fault_effects = faulty_.effects();
   return capture;
 }

@@ -1,6 +1,9 @@
 // Entry point: parses the command line, runs one verb, turns errors into one line and an exit code.
 #include <fmt/format.h>
 
+#include <unistd.h>
+
+#include <csignal>
 #include <cstdio>
 #include <exception>
 #include <new>
@@ -14,6 +17,8 @@ int main(int argc, char** argv) {
   app.set_version_flag("--version", GRETA_VERSION);
   app.require_subcommand(1);
   cli::Program program;
+  program.arguments.assign(argv + 1, argv + argc);
+  std::signal(SIGINT, [](int) { _exit(static_cast<int>(ExitCode::interrupted)); });
   cli::add_run(app, program);
   cli::add_isolate(app, program);
   cli::add_analyze(app, program);

@@ -3,12 +3,15 @@
 
 #include <CLI/CLI.hpp>
 #include <functional>
+#include <string>
+#include <vector>
 
 namespace greta::cli {
 
 /// The chosen verb sets `action`; `main` calls it after parsing. It returns the process's exit code or throws Error (exit 2).
 struct Program {
   std::function<int()> action;
+  std::vector<std::string> arguments;  // the command line as given, without the program's name
 };
 
 void add_run(CLI::App& app, Program& program);

@@ -1,0 +1,284 @@
+// `greta isolate`: runs the two arms of an experiment, finds the first stage at which they differ, judges, reports.
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <ctime>
+#include <filesystem>
+#include <iterator>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "cli/aligned_run.h"
+#include "cli/arm_flags.h"
+#include "cli/artifacts.h"
+#include "cli/paths.h"
+#include "cli/verbs.h"
+#include "core/error.h"
+#include "core/quote.h"
+#include "isolate/judge.h"
+#include "report/json.h"
+#include "report/markdown.h"
+#include "report/text.h"
+
+namespace greta::cli {
+namespace {
+
+namespace fs = std::filesystem;
+
+struct Options {
+  std::string subject;  // EXPERIMENT.toml or MODEL.gguf
+  std::string model;
+  std::vector<std::string> prompt_files;
+  std::string prompt;
+  std::string layers, stages, exp, out, lang = "both";
+  int span = 0;
+  std::int64_t sample = -1, collapse_token = -1;
+  std::vector<std::string> faults;
+  std::string arm_a, arm_b;
+  BareFlags bare;
+  bool json = false, git_bisect = false, full = false;
+};
+
+/// Experiment, arms and models, after experiment file, bare flags and arm flags have been merged, in that order.
+struct Setup {
+  isolate::ExperimentSpec experiment;
+  ArmOptions options_a, options_b;
+  ArmSpec arm_a, arm_b;
+  std::shared_ptr<const Model> model_a, model_b;
+  fs::path model_path;
+};
+
+isolate::ExperimentSpec choose_experiment(const Options& options) {
+  const bool is_file = options.subject.ends_with(".toml");
+  isolate::ExperimentSpec spec = is_file ? isolate::load_experiment(options.subject) : isolate::builtin_experiment();
+  if (!options.prompt_files.empty() || !options.prompt.empty()) spec.prompts.clear();
+  for (const std::string& file : options.prompt_files) spec.prompts.push_back(isolate::prompt_from_file(file));
+  if (!options.prompt.empty()) spec.prompts.push_back({"prompt", options.prompt, false});
+  for (std::size_t i = 0; i < spec.prompts.size(); ++i)
+    for (std::size_t j = 0; j < i; ++j)
+      if (spec.prompts[i].id == spec.prompts[j].id)
+        fail("prompt id {} stands twice; a prompt's id is its file's stem: rename one", quote(spec.prompts[i].id));
+  if (!options.layers.empty()) spec.layers = isolate::LayerSelection::parse(options.layers);
+  if (!options.stages.empty()) spec.stages = isolate::parse_stages(options.stages);
+  if (options.span > 0) spec.span = options.span;
+  if (options.sample >= 0) spec.sample = options.sample;
+  if (options.collapse_token >= 0) spec.collapse_token = options.collapse_token;
+  if (!options.exp.empty()) {
+    const auto mode = isolate::exp_mode_from_name(options.exp);
+    if (!mode) fail("--exp {} is not known; use E0 (as_designed) or E1 (aligned)", quote(options.exp));
+    spec.exp = *mode;
+  }
+  return spec;
+}
+
+ArmOptions arm_options(const std::map<std::string, std::string>& from_experiment, const std::string& experiment_id,
+                       const ArmOptions& bare, const char* flag, const std::string& text) {
+  ArmOptions options;
+  for (const auto& [key, value] : from_experiment) options.set("experiment " + experiment_id, key, value);
+  options.merge(bare);
+  ArmOptions own;
+  own.parse(flag, text);
+  options.merge(own);
+  return options;
+}
+
+Setup set_up(const Options& options) {
+  Setup setup;
+  setup.experiment = choose_experiment(options);
+  const ArmOptions bare = options.bare.options();
+  setup.options_a = arm_options(setup.experiment.arm_a, setup.experiment.id, bare, "--arm-a", options.arm_a);
+  setup.options_b = arm_options(setup.experiment.arm_b, setup.experiment.id, bare, "--arm-b", options.arm_b);
+  setup.options_b.faults.insert(setup.options_b.faults.end(), options.faults.begin(), options.faults.end());
+  setup.arm_a = setup.options_a.resolve();
+  setup.arm_b = setup.options_b.resolve();
+
+  const bool subject_is_model = !options.subject.empty() && !options.subject.ends_with(".toml");
+  if (subject_is_model && !options.model.empty())
+    fail("two models are given, {} and --model {}; give one", quote(options.subject), quote(options.model));
+  const std::string both = subject_is_model ? options.subject : options.model;
+  const auto path_of = [&](const std::string& own) { return own.empty() ? (both.empty() ? demo_model() : fs::path(both)) : fs::path(own); };
+  setup.model_path = path_of(setup.options_a.model);
+  setup.model_a = Model::load(setup.model_path);
+  const fs::path path_b = path_of(setup.options_b.model);
+  setup.model_b = path_b == setup.model_path ? setup.model_a : Model::load(path_b);
+  if (setup.model_a->config.n_layers != setup.model_b->config.n_layers ||
+      setup.model_a->config.vocab_size != setup.model_b->config.vocab_size)
+    fail("arms of {} layers, vocabulary {} and {} layers, vocabulary {} have no common stages; use models of one shape",
+         setup.model_a->config.n_layers, setup.model_a->config.vocab_size, setup.model_b->config.n_layers,
+         setup.model_b->config.vocab_size);
+  (void)setup.experiment.layers.resolve(setup.model_a->config.n_layers);
+  for (const FaultSpec& fault : setup.arm_b.faults)
+    if (fault.layer && *fault.layer >= setup.model_b->config.n_layers)
+      fail("fault {}: layer {} is not one of the model's 0..{}", quote(to_string(fault)), *fault.layer,
+           setup.model_b->config.n_layers - 1);
+  return setup;
+}
+
+struct TokenizedPrompt {
+  std::string id;
+  std::vector<std::int32_t> tokens;
+  std::int32_t cut_from = 0;
+};
+
+TokenizedPrompt tokenize(const isolate::PromptSpec& prompt, const Model& model, int span) {
+  TokenizedPrompt out{prompt.id, model.tokenizer->encode(prompt.text, true, true), 0};
+  if (out.tokens.empty()) fail("prompt {}: gives no tokens; write a text", quote(prompt.id));
+  const int room = model.config.context_length - span;
+  const auto n = static_cast<std::int32_t>(out.tokens.size());
+  if (n <= room) return out;
+  if (!prompt.built_in || room < 2)
+    fail("prompt {}: {} tokens and a span of {} do not fit the model's context of {}; shorten it or use a smaller --span",
+         quote(prompt.id), n, span, model.config.context_length);
+  out.cut_from = n;
+  out.tokens.resize(static_cast<std::size_t>(room));
+  return out;
+}
+
+std::string today() {
+  const std::time_t now = std::time(nullptr);
+  std::tm local{};
+  localtime_r(&now, &local);
+  return fmt::format("{:04}-{:02}-{:02}", local.tm_year + 1900, local.tm_mon + 1, local.tm_mday);
+}
+
+std::string shell_quoted(const std::string& argument) {
+  const std::string_view plain = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-./=:,@+";
+  if (!argument.empty() && argument.find_first_not_of(plain) == std::string::npos) return argument;
+  std::string out = "'";
+  for (const char c : argument) out += c == '\'' ? std::string("'\\''") : std::string(1, c);
+  return out + "'";
+}
+
+/// The command line, without the options named (each with its value) in `without`.
+std::string command_line(const std::vector<std::string>& arguments, const std::vector<std::string>& without,
+                         const std::vector<std::string>& flags_without) {
+  std::string out = "greta";
+  for (std::size_t i = 0; i < arguments.size(); ++i) {
+    const std::string& argument = arguments[i];
+    const std::string option = argument.substr(0, argument.find('='));
+    if (std::find(flags_without.begin(), flags_without.end(), argument) != flags_without.end()) continue;
+    if (std::find(without.begin(), without.end(), option) != without.end()) {
+      if (argument.find('=') == std::string::npos) ++i;
+      continue;
+    }
+    out += " " + shell_quoted(argument);
+  }
+  return out;
+}
+
+isolate::RunInfo run_info(const Setup& setup, const Program& program, const std::string& run_dir) {
+  isolate::RunInfo info;
+  info.source = isolate::Source::isolate;
+  info.a = setup.options_a.declared(setup.arm_a);
+  info.b = setup.options_b.declared(setup.arm_b);
+  info.a.build = info.b.build = GRETA_VERSION;
+  info.model_path = setup.model_path.string();
+  info.model_hash = fmt::format("{:016x}", setup.model_a->file->content_hash());
+  info.build = GRETA_VERSION;
+  info.date = today();
+  info.command = command_line(program.arguments, {}, {});
+  info.next_base = command_line(program.arguments, {"--layers", "--stages", "--plan", "--out"}, {"--json"});
+  info.run_dir = run_dir;
+  return info;
+}
+
+int run(const Options& options, const Program& program) {
+  const auto language = report::language_from_name(options.lang);
+  if (!language) fail("--lang {} is not known; use es, en or both", quote(options.lang));
+  const Setup setup = set_up(options);
+  const isolate::ExperimentSpec& experiment = setup.experiment;
+  std::vector<TokenizedPrompt> prompts;
+  for (const auto& prompt : experiment.prompts) prompts.push_back(tokenize(prompt, *setup.model_a, experiment.span));
+
+  RunArtifacts artifacts(options.out, experiment.id, today());  // refuses a directory in use before anything is computed
+  WeightHashes weights;
+  const RunContext context{*setup.model_a, *setup.model_b, setup.arm_a, setup.arm_b, experiment, weights, options.full};
+  const bool terminal = isatty(STDERR_FILENO) == 1;
+  std::vector<std::unique_ptr<AlignedRun>> runs;
+  std::vector<isolate::PromptPair> pairs;
+  isolate::RunInfo info = run_info(setup, program, artifacts.final_path().string());
+  std::int64_t effects_a = 0, effects_b = 0;
+  for (const TokenizedPrompt& prompt : prompts) {
+    if (terminal)
+      fmt::print(stderr, "\r\033[K[{}/{}] {}: {} tokens, both arms", runs.size() + 1, prompts.size(), prompt.id, prompt.tokens.size());
+    runs.push_back(std::make_unique<AlignedRun>(context, prompt.id, prompt.tokens));
+    pairs.push_back(runs.back()->run());
+    pairs.back().cut_from = prompt.cut_from;
+    effects_a += runs.back()->effects_a();
+    effects_b += runs.back()->effects_b();
+    if (prompt.cut_from > 0)
+      info.notes.push_back(fmt::format("prompt {}: cut from {} to {} tokens to fit the context of {} with a span of {}", prompt.id,
+                                       prompt.cut_from, prompt.tokens.size(), setup.model_a->config.context_length,
+                                       experiment.span));
+    if (runs.back()->span_differs() > 0)
+      info.notes.push_back(fmt::format("prompt {}: arm A computed {} rows of the prompt otherwise in the longer prefill of the span",
+                                       prompt.id, runs.back()->span_differs()));
+  }
+  if (terminal) fmt::print(stderr, "\r\033[K");
+  const auto refuse_idle = [](const ArmSpec& arm, std::int64_t effects, const char* which) {
+    if (!arm.faults.empty() && effects == 0)
+      fail("arm {}: fault {} changed nothing in this run (0 elements); choose a layer, position or value at which it can act", which,
+           quote(to_string(arm.faults.front())));
+  };
+  refuse_idle(setup.arm_a, effects_a, "A");
+  refuse_idle(setup.arm_b, effects_b, "B");
+
+  std::size_t n_controls = 0;
+  const auto control = [&](const isolate::ControlSpec& spec) {
+    if (terminal) fmt::print(stderr, "\r\033[Kcontrol {}: {} at layer {}", ++n_controls, name(spec.stage), spec.layer);
+    for (std::size_t i = 0; i < runs.size(); ++i)
+      if (prompts[i].id == spec.prompt_id) return runs[i]->control(spec);
+    fail("internal error: control for an unknown prompt {}", quote(spec.prompt_id));
+  };
+  const isolate::Outcome outcome = isolate::judge(pairs, experiment, info, control);
+  if (terminal) fmt::print(stderr, "\r\033[K");
+
+  artifacts.write(outcome, pairs, *language);
+  if (options.full)
+    for (std::size_t i = 0; i < runs.size(); ++i) artifacts.write_full(prompts[i].id, *runs[i], setup.model_a->config);
+  artifacts.commit();
+  fmt::print(stderr, "{}", report::text(outcome));
+  if (options.json) fmt::print("{}", report::verdict_json(outcome));
+  return options.git_bisect ? isolate::git_bisect_code(outcome.verdict()) : outcome.exit_code();
+}
+
+}  // namespace
+
+void add_isolate(CLI::App& app, Program& program) {
+  auto o = std::make_shared<Options>();
+  auto* verb = app.add_subcommand("isolate", "Find the first stage at which two execution paths of a model differ");
+  verb->add_option("subject", o->subject, "EXPERIMENT.toml or MODEL.gguf (default: the demo model, experiment b3_41_post_wo)");
+  verb->add_option("--model", o->model, "Model (GGUF)");
+  verb->add_option("--prompt-file", o->prompt_files, "Prompt file, UTF-8; its id is the file's stem (repeatable)");
+  verb->add_option("--prompt", o->prompt, "A prompt's text");
+  verb->add_option("--layers", o->layers, "all (default), or 0,3,-1");
+  verb->add_option("--stages", o->stages, "all (default), post_wo, witnesses, or names: ffn_norm,mlp_out");
+  verb->add_option("--span", o->span, "Decoded tokens that are compared, decode0 included (default 1)")->check(CLI::Range(1, 4096));
+  verb->add_option("--exp", o->exp, "E1 (aligned, default) or E0 (as_designed: measured, never judged)");
+  verb->add_option("--sample", o->sample, "Elements of a row's slice (default 1024)")->check(CLI::Range(1, 1 << 20));
+  verb->add_option("--collapse-token", o->collapse_token, "Token id of the collapse column")->check(CLI::NonNegativeNumber);
+  verb->add_option("--fault", o->faults, "Plant a fault in arm B (greta faults lists them; repeatable)");
+  verb->add_option("--arm-a", o->arm_a, "Arm A: key=value,... (model backend device plan route.<op> kv chunk threads isa fault)");
+  verb->add_option("--arm-b", o->arm_b, "Arm B");
+  o->bare.add_to(*verb);
+  verb->add_option("--out", o->out, "Run directory (default artifacts/alignment/<date>/<experiment>[-N])");
+  verb->add_option("--lang", o->lang, "Language of report.md: both (default), es, en");
+  verb->add_flag("--trace-full", o->full, "Also write every recorded row whole, as safetensors, below captures/");
+  verb->add_flag("--json", o->json, "Print verdict.json on stdout");
+  verb->add_flag("--git-bisect", o->git_bisect, "Exit codes for `git bisect run`: 0 agree, 1 diverged, 125 cannot tell, 128 misuse");
+  verb->callback([o, &program] {
+    program.action = [o, &program] {
+      if (!o->git_bisect) return run(*o, program);
+      try {
+        return run(*o, program);
+      } catch (const Error& error) {
+        fmt::print(stderr, "greta: error: {}\n", error.what());
+        return 128;
+      }
+    };
+  });
+}
+
+}  // namespace greta::cli
