@@ -102,7 +102,7 @@ class Generation {
  public:
   Generation(const Options& options, const Model& model, const ArmSpec& arm, std::vector<std::int32_t> tokens, int limit)
       : options_(options), model_(model), spec_(arm), tokens_(std::move(tokens)), n_prompt_(static_cast<std::int32_t>(tokens_.size())),
-        limit_(std::min(limit, n_prompt_ + options.max_tokens)) {}
+        limit_(static_cast<std::int32_t>(std::min<std::int64_t>(limit, std::int64_t{n_prompt_} + options.max_tokens))) {}
 
   void run(const TracePlan* trace, const std::string& prompt_id) {
     WeightHashes weights;
