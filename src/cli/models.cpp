@@ -1,0 +1,249 @@
+// greta models info | synth: what a GGUF file holds, and random-weight files of a given shape.
+#include <fmt/ranges.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <cmath>
+#include <cstdio>
+#include <limits>
+#include <map>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <string>
+
+#include "cli/paths.h"
+#include "cli/verbs.h"
+#include "core/error.h"
+#include "core/quote.h"
+#include "model/ggml_types.h"
+#include "model/gguf.h"
+#include "model/synth.h"
+
+namespace greta::cli {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+constexpr std::size_t kShownElements = 6;  // of metadata arrays
+
+Json json_number(double value) {
+  if (std::isfinite(value)) return value;
+  return std::isnan(value) ? "nan" : value > 0 ? "inf" : "-inf";
+}
+template <class T>
+Json json_element(const T& value) {
+  return value;
+}
+Json json_element(double value) { return json_number(value); }
+
+/// Arrays (vocabularies) give their length and first elements.
+Json json_value(const GgufValue& value) {
+  Json out;
+  out["type"] = name(value.type);
+  const auto visitor = [&](const auto& held) {
+    if constexpr (requires { held.front(); } && !std::is_same_v<std::decay_t<decltype(held)>, std::string>) {
+      out["element"] = name(value.element);
+      out["count"] = held.size();
+      out["first"] = Json::array();
+      for (std::size_t i = 0; i < std::min(held.size(), kShownElements); ++i) out["first"].push_back(json_element(held[i]));
+    } else {
+      out["value"] = json_element(held);
+    }
+  };
+  std::visit(visitor, value.value);
+  return out;
+}
+
+template <class T>
+std::string text_element(const T& value) {
+  return fmt::format("{}", value);
+}
+std::string text_element(const std::string& value) { return quote(value, 60); }
+
+std::string text_value(const GgufValue& value) {
+  const auto visitor = [&](const auto& held) -> std::string {
+    if constexpr (requires { held.front(); } && !std::is_same_v<std::decay_t<decltype(held)>, std::string>) {
+      std::string out = fmt::format("{} x {}: ", held.size(), name(value.element));
+      for (std::size_t i = 0; i < std::min(held.size(), kShownElements); ++i) {
+        out += fmt::format("{}{}", i == 0 ? "" : ", ", text_element(held[i]));
+      }
+      return held.size() > kShownElements ? out + ", …" : out;
+    } else {
+      return text_element(held);
+    }
+  };
+  return std::visit(visitor, value.value);
+}
+
+/// Tensors of types of unknown size can claim any shape: sums stay at the largest number instead of going around.
+void add_to(std::uint64_t& sum, std::uint64_t value) {
+  if (__builtin_add_overflow(sum, value, &sum)) sum = std::numeric_limits<std::uint64_t>::max();
+}
+
+/// Elements and bytes, by tensor type.
+struct TypeTotal {
+  std::uint64_t tensors = 0, elements = 0, bytes = 0;
+};
+
+std::uint64_t element_count(const GgufTensor& tensor) {
+  std::uint64_t count = 1;
+  for (const auto extent : tensor.shape) count *= static_cast<std::uint64_t>(extent);
+  return count;
+}
+
+std::string type_label(std::uint32_t ggml_type) {
+  if (find_ggml_type(ggml_type) != nullptr) return std::string(ggml_type_name(ggml_type));
+  return fmt::format("unknown ({})", ggml_type);
+}
+
+std::map<std::string, TypeTotal> totals_by_type(const Gguf& file) {
+  std::map<std::string, TypeTotal> totals;
+  for (const auto& tensor : file.tensors()) {
+    auto& total = totals[type_label(tensor.ggml_type)];
+    ++total.tensors;
+    add_to(total.elements, element_count(tensor));
+    add_to(total.bytes, tensor.bytes);
+  }
+  return totals;
+}
+
+Json info_json(const Gguf& file) {
+  Json out;
+  out["path"] = file.path().string();
+  out["version"] = file.version();
+  out["alignment"] = file.alignment();
+  out["xxh3"] = fmt::format("{:016x}", file.content_hash());
+  out["metadata"] = Json::object();
+  for (const auto& [key, value] : file.metadata()) out["metadata"][key] = json_value(value);
+  out["tensors"] = Json::array();
+  for (const auto& tensor : file.tensors()) {
+    out["tensors"].push_back({{"name", tensor.name},
+                              {"type", type_label(tensor.ggml_type)},
+                              {"computable", tensor.dtype.has_value()},
+                              {"shape", tensor.shape},
+                              {"bytes", tensor.bytes},
+                              {"offset", tensor.file_offset},
+                              {"part", tensor.part}});
+  }
+  return out;
+}
+
+void print_info(const Gguf& file, bool all_tensors) {
+  fmt::print("{}\n", file.path().string());
+  fmt::print("GGUF v{}, alignment {}, XXH3 {:016x}\n", file.version(), file.alignment(), file.content_hash());
+  std::uint64_t parameters = 0;
+  for (const auto& tensor : file.tensors()) add_to(parameters, element_count(tensor));
+  fmt::print("{} tensors, {} parameters\n", file.tensors().size(), parameters);
+  for (const auto& [type, total] : totals_by_type(file)) {
+    fmt::print("  {:<8} {:>5} tensors {:>14} parameters {:>14} bytes\n", type, total.tensors, total.elements, total.bytes);
+  }
+  fmt::print("\nmetadata ({} keys)\n", file.metadata().size());
+  for (const auto& [key, value] : file.metadata()) fmt::print("  {} = {}\n", quote(key), text_value(value));
+  if (!all_tensors) return;
+  fmt::print("\ntensors\n");
+  for (const auto& tensor : file.tensors()) {
+    fmt::print("  {:<40} {:<8} [{}]\n", quote(tensor.name), type_label(tensor.ggml_type), fmt::join(tensor.shape, ", "));
+  }
+}
+
+void add_info(CLI::App& models, Program& program) {
+  struct Options {
+    std::string path;
+    bool json = false, tensors = false;
+  };
+  auto options = std::make_shared<Options>();
+  CLI::App* info = models.add_subcommand("info", "what a GGUF file holds (any tensor types, vocabulary-only files too)");
+  info->add_option("FILE", options->path, "the file; of a split model the first part (default: the demo model)");
+  info->add_flag("--json", options->json, "JSON on stdout, every tensor included");
+  info->add_flag("--tensors", options->tensors, "list every tensor");
+  info->callback([options, &program] {
+    program.action = [options] {
+      const auto file = Gguf::open(options->path.empty() ? demo_model() : std::filesystem::path(options->path));
+      if (options->json) {
+        // Strings of a file may be any bytes; JSON is UTF-8.
+        fmt::print("{}\n", info_json(*file).dump(2, ' ', false, Json::error_handler_t::replace));
+      } else {
+        print_info(*file, options->tensors);
+      }
+      return static_cast<int>(ExitCode::ok);
+    };
+  });
+}
+
+/// One line on stderr, redrawn at most 10 times a second; nothing where stderr is not a terminal.
+class ProgressBar {
+ public:
+  void operator()(std::uint64_t done, std::uint64_t total) {
+    const auto now = std::chrono::steady_clock::now();
+    if (!terminal_ || (done < total && now - drawn_ < std::chrono::milliseconds(100))) return;
+    drawn_ = now;
+    constexpr std::uint64_t kWidth = 40;
+    const std::uint64_t filled = total == 0 ? kWidth : done * kWidth / total;
+    fmt::print(stderr, "\r[{:#<{}}{:<{}}] {:>5} of {} MiB{}", "", filled, "", kWidth - filled, done >> 20, total >> 20,
+               done == total ? "\n" : "");
+    std::fflush(stderr);
+  }
+
+ private:
+  bool terminal_ = ::isatty(STDERR_FILENO) == 1;
+  std::chrono::steady_clock::time_point drawn_;
+};
+
+void add_synth(CLI::App& models, Program& program) {
+  struct Options {
+    std::string shape = "tiny", type = "f32", out;
+    std::uint64_t seed = 0;
+    int layers = 0, vocab = 0, heads = 0, kv_heads = 0, d_model = 0, ffn = 0, context = 0;
+    bool tied = false, untied = false, force = false;
+  };
+  auto options = std::make_shared<Options>();
+  CLI::App* synth = models.add_subcommand("synth", "writes a random-weight model with a byte-level vocabulary of its own");
+  synth->add_option("--shape", options->shape, fmt::format("{}", fmt::join(synth_shape_names(), ", ")))->capture_default_str();
+  synth->add_option("--type", options->type, "of matrices: f32, f16, bf16, q8_0, q4_0")->capture_default_str();
+  synth->add_option("--layers", options->layers, "instead of the shape's");
+  synth->add_option("--seed", options->seed, "of the weights")->capture_default_str();
+  synth->add_option("--out", options->out, "the file to write")->required();
+  synth->add_option("--vocab", options->vocab, "tokens, instead of the shape's");
+  synth->add_option("--heads", options->heads, "query heads, instead of the shape's");
+  synth->add_option("--kv-heads", options->kv_heads, "key and value heads, instead of the shape's");
+  synth->add_option("--d-model", options->d_model, "width, instead of the shape's");
+  synth->add_option("--ffn", options->ffn, "width of the feed-forward half, instead of the shape's");
+  synth->add_option("--context", options->context, "positions, instead of the shape's");
+  CLI::Option* tied = synth->add_flag("--tied", options->tied, "the head is the embedding table");
+  synth->add_flag("--untied", options->untied, "the head is a table of its own")->excludes(tied);
+  synth->add_flag("--force", options->force, "replace an existing file");
+  synth->callback([synth, options, &program] {
+    program.action = [synth, options] {
+      SynthSpec spec = synth_shape(options->shape);
+      const auto dtype = dtype_from_name(options->type);
+      if (!dtype || *dtype == DType::f64) fail("--type {} is unknown; known: f32, f16, bf16, q8_0, q4_0", quote(options->type));
+      spec.dtype = *dtype;
+      spec.seed = options->seed;
+      const auto override_with = [synth](const char* flag, int value, int& field) {
+        if (synth->count(flag) > 0) field = value;
+      };
+      override_with("--layers", options->layers, spec.n_layers);
+      override_with("--vocab", options->vocab, spec.vocab_size);
+      override_with("--heads", options->heads, spec.n_heads);
+      override_with("--kv-heads", options->kv_heads, spec.n_kv_heads);
+      override_with("--d-model", options->d_model, spec.d_model);
+      override_with("--ffn", options->ffn, spec.d_ff);
+      override_with("--context", options->context, spec.context_length);
+      if (options->tied || options->untied) spec.tied_head = options->tied;
+      ProgressBar bar;
+      synthesize(spec, options->out, options->force, std::ref(bar));
+      return static_cast<int>(ExitCode::ok);
+    };
+  });
+}
+
+}  // namespace
+
+void add_models(CLI::App& app, Program& program) {
+  CLI::App* models = app.add_subcommand("models", "looks into GGUF files and makes synthetic ones");
+  models->require_subcommand(1);
+  add_info(*models, program);
+  add_synth(*models, program);
+}
+
+}  // namespace greta::cli

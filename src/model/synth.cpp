@@ -1,0 +1,291 @@
+#include "model/synth.h"
+
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <cmath>
+#include <exception>
+#include <mutex>
+#include <numbers>
+#include <thread>
+
+#include "core/blocks.h"
+#include "core/error.h"
+#include "core/quote.h"
+#include "model/gguf_writer.h"
+
+namespace greta {
+namespace {
+
+/// One tensor to fill: element = mean + deviation * z, z of mean 0 and variance 1; or `values` as they stand.
+struct Fill {
+  std::size_t tensor = 0;  // of the writer
+  std::uint64_t key = 0;
+  DType dtype = DType::f32;
+  std::int64_t rows = 0, cols = 0;
+  float mean = 0, deviation = 0;
+  std::vector<float> values;
+};
+
+/// A piece of a tensor: what one thread makes at a time.
+struct Piece {
+  const Fill* fill = nullptr;
+  std::int64_t first_row = 0, n_rows = 0;
+};
+constexpr std::int64_t kPieceElements = 1 << 18;
+
+/// SplitMix64's output function (Steele, Lea & Flood 2014, "Fast splittable pseudorandom number generators").
+std::uint64_t mix(std::uint64_t z) {
+  z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
+  z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
+  return z ^ (z >> 31);
+}
+
+std::uint64_t tensor_key(std::uint64_t seed, std::string_view name) {
+  std::uint64_t hash = 0xcbf29ce484222325u;  // FNV-1a
+  for (const char c : name) hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001b3u;
+  return mix(mix(seed + 0x9e3779b97f4a7c15u) ^ hash);
+}
+
+/// Mean 0, variance 1, bell-shaped: the sum of four 16-bit uniforms (Irwin-Hall). Box-Muller would need the C library's log and
+/// cos, whose last bits differ between machines.
+float bell(std::uint64_t key, std::uint64_t index) {
+  const std::uint64_t bits = mix(key + index * 0x9e3779b97f4a7c15u);
+  const auto sum =
+      static_cast<std::int32_t>((bits & 0xffff) + ((bits >> 16) & 0xffff) + ((bits >> 32) & 0xffff) + (bits >> 48));
+  constexpr float kPerDeviation = 1.0f / 37837.227f;  // sqrt(4 * (65536^2 - 1) / 12)
+  return static_cast<float>(sum - 2 * 65535) * kPerDeviation;
+}
+
+class ModelMaker {
+ public:
+  ModelMaker(const SynthSpec& spec, GgufWriter& writer) : spec_(spec), writer_(writer) {}
+
+  void describe();
+  void declare();
+  void fill(const std::function<void(std::uint64_t, std::uint64_t)>& progress);
+
+ private:
+  void add(std::string name, DType dtype, std::int64_t rows, std::int64_t cols, float mean, double deviation) {
+    Fill fill;
+    fill.key = tensor_key(spec_.seed, name);
+    fill.dtype = dtype, fill.rows = rows, fill.cols = cols;
+    fill.mean = mean, fill.deviation = static_cast<float>(deviation);
+    std::vector<std::int64_t> shape{cols};
+    if (rows > 1) shape.push_back(rows);
+    fill.tensor = writer_.add_tensor(std::move(name), dtype, std::move(shape));
+    fills_.push_back(std::move(fill));
+  }
+  void matrix(std::string name, std::int64_t rows, std::int64_t cols, double gain = 1.0) {
+    add(std::move(name), spec_.dtype, rows, cols, 0.0f, gain / std::sqrt(static_cast<double>(cols)));
+  }
+  void norm(std::string name) { add(std::move(name), DType::f32, 1, spec_.d_model, 1.0f, 0.1); }
+  void write_piece(const Piece& piece, std::vector<float>& values, std::vector<std::byte>& bytes);
+
+  const SynthSpec& spec_;
+  GgufWriter& writer_;
+  std::vector<Fill> fills_;
+};
+
+/// llama.cpp's number of a file's main type, `general.file_type`.
+std::uint32_t file_type(DType dtype) {
+  switch (dtype) {
+    case DType::f16:
+      return 1;
+    case DType::q4_0:
+      return 2;
+    case DType::q8_0:
+      return 7;
+    case DType::bf16:
+      return 32;
+    default:
+      return 0;
+  }
+}
+
+void ModelMaker::describe() {
+  const auto u32 = [](int value) { return static_cast<std::uint32_t>(value); };
+  const int head_dim = spec_.d_model / spec_.n_heads;
+  writer_.set("general.architecture", "llama");
+  writer_.set("general.name", fmt::format("greta synthetic {}, seed {}", spec_.shape_name, spec_.seed));
+  writer_.set("general.file_type", file_type(spec_.dtype));
+  writer_.set("general.quantization_version", 2u);
+  writer_.set("llama.block_count", u32(spec_.n_layers));
+  writer_.set("llama.context_length", u32(spec_.context_length));
+  writer_.set("llama.embedding_length", u32(spec_.d_model));
+  writer_.set("llama.feed_forward_length", u32(spec_.d_ff));
+  writer_.set("llama.attention.head_count", u32(spec_.n_heads));
+  writer_.set("llama.attention.head_count_kv", u32(spec_.n_kv_heads));
+  writer_.set("llama.attention.key_length", u32(head_dim));
+  writer_.set("llama.attention.value_length", u32(head_dim));
+  writer_.set("llama.attention.layer_norm_rms_epsilon", 1e-5f);
+  writer_.set("llama.rope.dimension_count", u32(head_dim));
+  writer_.set("llama.rope.freq_base", static_cast<float>(spec_.rope_theta));
+  writer_.set("llama.vocab_size", u32(spec_.vocab_size));
+  const SynthVocabulary vocabulary = synth_vocabulary(spec_.vocab_size);
+  writer_.set("tokenizer.ggml.model", "gpt2");
+  writer_.set("tokenizer.ggml.pre", "llama-bpe");
+  writer_.set("tokenizer.ggml.tokens", std::span<const std::string>(vocabulary.tokens));
+  writer_.set("tokenizer.ggml.token_type", std::span<const std::int32_t>(vocabulary.types));
+  writer_.set("tokenizer.ggml.merges", std::span<const std::string>(vocabulary.merges));
+  writer_.set("tokenizer.ggml.bos_token_id", u32(vocabulary.begin_of_text));
+  writer_.set("tokenizer.ggml.eos_token_id", u32(vocabulary.end_of_text));
+  writer_.set("tokenizer.ggml.eot_token_id", u32(vocabulary.end_of_turn));
+  writer_.set("tokenizer.ggml.add_bos_token", true);
+}
+
+void ModelMaker::declare() {
+  const std::int64_t d = spec_.d_model;
+  const std::int64_t head_dim = spec_.d_model / spec_.n_heads;
+  const std::int64_t kv = spec_.n_kv_heads * head_dim;
+  const double back = 1.0 / std::sqrt(2.0 * spec_.n_layers);  // each layer adds twice to the residual stream
+  // A tied table is read both as embedding (wanted O(1)) and as head (wanted 1/sqrt(d)): in between.
+  matrix("token_embd.weight", spec_.vocab_size, d, spec_.tied_head ? 4.0 : std::sqrt(static_cast<double>(d)));
+  if (spec_.rope_factor > 0.0) {
+    add("rope_freqs.weight", DType::f32, 1, head_dim / 2, 0.0f, 0.0);
+    fills_.back().values = llama3_rope_factors(static_cast<int>(head_dim), spec_.rope_theta, spec_.rope_factor);
+  }
+  for (int layer = 0; layer < spec_.n_layers; ++layer) {
+    const auto name = [layer](const char* part) { return fmt::format("blk.{}.{}.weight", layer, part); };
+    norm(name("attn_norm"));
+    matrix(name("attn_q"), d, d);
+    matrix(name("attn_k"), kv, d);
+    matrix(name("attn_v"), kv, d);
+    matrix(name("attn_output"), d, d, back);
+    norm(name("ffn_norm"));
+    matrix(name("ffn_gate"), spec_.d_ff, d);
+    matrix(name("ffn_up"), spec_.d_ff, d);
+    matrix(name("ffn_down"), d, spec_.d_ff, back);
+  }
+  norm("output_norm.weight");
+  if (!spec_.tied_head) matrix("output.weight", spec_.vocab_size, d);
+}
+
+void ModelMaker::write_piece(const Piece& piece, std::vector<float>& values, std::vector<std::byte>& bytes) {
+  const Fill& fill = *piece.fill;
+  values.resize(static_cast<std::size_t>(piece.n_rows * fill.cols));
+  const std::int64_t first = piece.first_row * fill.cols;
+  for (std::size_t i = 0; i < values.size(); ++i) {
+    const auto index = static_cast<std::uint64_t>(first) + i;
+    values[i] = fill.values.empty() ? fill.mean + fill.deviation * bell(fill.key, index) : fill.values[index];
+  }
+  // Rows follow one another without gaps and hold whole blocks: many rows quantise as one.
+  const std::int64_t size = row_bytes(fill.dtype, piece.n_rows * fill.cols);
+  bytes.resize(static_cast<std::size_t>(size));
+  quantize_row_reference(fill.dtype, values.data(), piece.n_rows * fill.cols, bytes.data());
+  writer_.write(fill.tensor, static_cast<std::uint64_t>(row_bytes(fill.dtype, first)), bytes);
+}
+
+void ModelMaker::fill(const std::function<void(std::uint64_t, std::uint64_t)>& progress) {
+  std::vector<Piece> pieces;
+  std::uint64_t total = 0;
+  for (const Fill& fill : fills_) {
+    const std::int64_t step = std::max<std::int64_t>(1, kPieceElements / fill.cols);
+    for (std::int64_t row = 0; row < fill.rows; row += step) pieces.push_back({&fill, row, std::min(step, fill.rows - row)});
+    total += static_cast<std::uint64_t>(row_bytes(fill.dtype, fill.cols) * fill.rows);
+  }
+  std::atomic<std::size_t> next{0};
+  std::mutex mutex;
+  std::uint64_t done = 0;
+  std::exception_ptr failure;
+  const auto work = [&] {
+    std::vector<float> values;
+    std::vector<std::byte> bytes;
+    for (std::size_t i = next++; i < pieces.size(); i = next++) {
+      try {
+        write_piece(pieces[i], values, bytes);
+        const std::lock_guard lock(mutex);
+        done += bytes.size();
+        if (progress) progress(done, total);
+      } catch (...) {
+        const std::lock_guard lock(mutex);
+        if (!failure) failure = std::current_exception();
+        next = pieces.size();
+      }
+    }
+  };
+  std::vector<std::jthread> helpers;
+  for (unsigned i = 1; i < std::min<std::size_t>(std::thread::hardware_concurrency(), pieces.size()); ++i) {
+    helpers.emplace_back(work);
+  }
+  work();
+  helpers.clear();  // joins
+  if (failure) std::rethrow_exception(failure);
+}
+
+void check(const SynthSpec& spec) {
+  const auto within = [](std::string_view what, int value, int max) {
+    if (value < 1 || value > max) fail("synth: {} is {}, wanted 1 to {}", what, value, max);
+  };
+  within("--layers", spec.n_layers, 4096);
+  within("--d-model", spec.d_model, 1 << 16);
+  within("--heads", spec.n_heads, 4096);
+  within("--kv-heads", spec.n_kv_heads, spec.n_heads);
+  within("--ffn", spec.d_ff, 1 << 18);
+  within("--context", spec.context_length, 1 << 30);
+  const auto divides = [](std::string_view what, int value, std::string_view by_what, int by) {
+    if (value % by != 0) fail("synth: {} {} is not a multiple of {} {}", what, value, by_what, by);
+  };
+  divides("--d-model", spec.d_model, "twice --heads", 2 * spec.n_heads);  // a head turns by pairs
+  divides("--heads", spec.n_heads, "--kv-heads", spec.n_kv_heads);
+  const int block = static_cast<int>(dtype_info(spec.dtype).block_elems);
+  divides("--d-model", spec.d_model, fmt::format("the block of type {}", name(spec.dtype)), block);
+  divides("--ffn", spec.d_ff, fmt::format("the block of type {}", name(spec.dtype)), block);
+}
+
+}  // namespace
+
+std::vector<std::string> synth_shape_names() { return {"tiny", "llama3-1b", "llama3-8b"}; }
+
+SynthSpec synth_shape(std::string_view name) {
+  SynthSpec spec;
+  spec.shape_name = name;
+  if (name == "tiny") {
+    spec.n_layers = 4, spec.d_model = 256, spec.n_heads = 8, spec.n_kv_heads = 4, spec.d_ff = 768;
+    spec.vocab_size = 512, spec.context_length = 2048;
+  } else if (name == "llama3-1b") {
+    spec.n_layers = 16, spec.d_model = 2048, spec.n_heads = 32, spec.n_kv_heads = 8, spec.d_ff = 8192;
+    spec.vocab_size = 128256, spec.context_length = 131072, spec.tied_head = true;
+    spec.rope_theta = 500000.0, spec.rope_factor = 32.0;
+  } else if (name == "llama3-8b") {
+    spec.n_layers = 32, spec.d_model = 4096, spec.n_heads = 32, spec.n_kv_heads = 8, spec.d_ff = 14336;
+    spec.vocab_size = 128256, spec.context_length = 131072;
+    spec.rope_theta = 500000.0, spec.rope_factor = 8.0;
+  } else {
+    fail("shape {} is unknown; known: {}", quote(name), fmt::join(synth_shape_names(), ", "));
+  }
+  return spec;
+}
+
+std::vector<float> llama3_rope_factors(int head_dim, double theta, double factor) {
+  constexpr double kLowFactor = 1.0, kHighFactor = 4.0, kOriginalContext = 8192.0;
+  std::vector<float> factors;
+  for (int i = 0; i < head_dim; i += 2) {
+    const double wavelength = 2.0 * std::numbers::pi * std::pow(theta, static_cast<double>(i) / head_dim);
+    if (wavelength < kOriginalContext / kHighFactor) {
+      factors.push_back(1.0f);
+    } else if (wavelength > kOriginalContext / kLowFactor) {
+      factors.push_back(static_cast<float>(factor));
+    } else {
+      const double smooth = (kOriginalContext / wavelength - kLowFactor) / (kHighFactor - kLowFactor);
+      factors.push_back(static_cast<float>(1.0 / ((1.0 - smooth) / factor + smooth)));
+    }
+  }
+  return factors;
+}
+
+void synthesize(const SynthSpec& spec, const std::filesystem::path& out, bool overwrite,
+                const std::function<void(std::uint64_t, std::uint64_t)>& progress) {
+  check(spec);
+  GgufWriter writer(out, overwrite);
+  ModelMaker maker(spec, writer);
+  maker.describe();
+  maker.declare();
+  writer.begin_data();
+  maker.fill(progress);
+  writer.finish();
+}
+
+}  // namespace greta
