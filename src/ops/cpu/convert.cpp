@@ -1,0 +1,79 @@
+#include "ops/cpu/convert.h"
+
+#include <bit>
+#include <cmath>
+#include <cstring>
+
+#include "core/error.h"
+#include "core/half.h"
+#include "ops/cpu/lanes_common.h"
+
+namespace greta {
+namespace {
+
+template <class T>
+void store_as(std::byte* p, T value) {
+  std::memcpy(p, &value, sizeof value);
+}
+
+template <class From>
+void convert(const std::byte* in, std::int64_t n, DType to, std::byte* out) {
+  constexpr std::int64_t kIn = sizeof(From);
+  switch (to) {
+    case DType::f64:
+      for (std::int64_t i = 0; i < n; ++i) store_as(out + i * 8, static_cast<double>(load_as<From>(in + i * kIn)));
+      return;
+    case DType::f32:
+      for (std::int64_t i = 0; i < n; ++i) store_as(out + i * 4, static_cast<float>(load_as<From>(in + i * kIn)));
+      return;
+    case DType::f16:
+      for (std::int64_t i = 0; i < n; ++i) store_as(out + i * 2, f64_to_f16(static_cast<double>(load_as<From>(in + i * kIn))));
+      return;
+    default:
+      fail("conversion to {}: only f64, f32 and f16 are stored", name(to));
+  }
+}
+
+}  // namespace
+
+std::uint16_t f64_to_f16(double value) {
+  auto nearest = static_cast<float>(value);
+  const double back = static_cast<double>(nearest);
+  auto bits = std::bit_cast<std::uint32_t>(nearest);
+  // Round to odd: an inexact float gets its last bit set, so that the second rounding sees on which side of a tie the value
+  // lies (Boldo & Melquiond 2008). 24 bits are enough more than 11 for that. Infinities and NaN stay.
+  if (back != value && !std::isnan(value) && !std::isinf(nearest) && (bits & 1u) == 0) {
+    bits += std::fabs(back) < std::fabs(value) ? 1u : ~0u;
+    nearest = std::bit_cast<float>(bits);
+  }
+  return f32_to_f16(nearest);
+}
+
+void convert_row(DType from, const std::byte* in, std::int64_t n, DType to, std::byte* out) {
+  switch (from) {
+    case DType::f64:
+      return convert<double>(in, n, to, out);
+    case DType::f32:
+      return convert<float>(in, n, to, out);
+    default:
+      fail("conversion from {}: activations are f64 or f32", name(from));
+  }
+}
+
+void widen_row(DType from, const std::byte* in, std::int64_t n, double* out) {
+  switch (from) {
+    case DType::f64:
+      std::memcpy(out, in, static_cast<std::size_t>(n) * sizeof(double));
+      return;
+    case DType::f32:
+      for (std::int64_t i = 0; i < n; ++i) out[i] = static_cast<double>(load_as<float>(in + i * 4));
+      return;
+    case DType::f16:
+      for (std::int64_t i = 0; i < n; ++i) out[i] = static_cast<double>(f16_to_f32(load_u16(in + i * 2)));
+      return;
+    default:
+      fail("widening of {}: activations and KV are f64, f32 or f16", name(from));
+  }
+}
+
+}  // namespace greta

@@ -1,0 +1,21 @@
+// Conversions between storage types, each rounded once, half to even.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include "core/dtype.h"
+
+namespace greta {
+
+/// Nearest binary16, ties to even, in one rounding (by way of float it would be two).
+std::uint16_t f64_to_f16(double value);
+
+/// `n` values of `from` (f32 or f64) stored at `out` as `to` (f64, f32 or f16). Throws Error for other types.
+void convert_row(DType from, const std::byte* in, std::int64_t n, DType to, std::byte* out);
+
+/// `n` values of f64, f32 or f16 as double: exact. Throws Error for other types.
+void widen_row(DType from, const std::byte* in, std::int64_t n, double* out);
+
+}  // namespace greta

@@ -1,0 +1,39 @@
+// What the lane types of every target share.
+#pragma once
+
+#include <bit>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+
+#include "core/half.h"
+
+namespace greta {
+
+/// Virtual lanes of the reference route: partial sums of a dot product, whatever the vector width.
+inline constexpr int kLanes = 16;
+
+/// ln 2 in two floats: their sum is good to 2^-53.
+inline constexpr float kLn2High = 0x1.62e43p-1f;
+inline constexpr float kLn2Low = -0x1.05c61p-29f;
+
+/// Elements of a block of Q8_0 or Q4_0.
+inline constexpr std::int64_t kQuantBlock = 32;
+
+template <class T>
+inline T load_as(const std::byte* p) {
+  T value;
+  std::memcpy(&value, p, sizeof value);
+  return value;
+}
+inline std::uint16_t load_u16(const std::byte* p) { return load_as<std::uint16_t>(p); }
+
+/// Binary16 to binary32 without branches for finite values. Exact: the bits of a finite binary16, moved to binary32's place,
+/// are its value times 2^-112.
+inline float scale_f16(std::uint16_t h) {
+  if ((h & 0x7c00u) == 0x7c00u) return f16_to_f32(h);
+  const float magnitude = std::bit_cast<float>((h & 0x7fffu) << 13) * 0x1p112f;
+  return (h & 0x8000u) != 0 ? -magnitude : magnitude;
+}
+
+}  // namespace greta

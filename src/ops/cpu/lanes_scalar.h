@@ -1,0 +1,76 @@
+// Sixteen virtual lanes as an array: what the vector types must equal bit for bit. Included by lanes.h, once per target.
+
+struct Lanes {
+  float v[kLanes];
+};
+
+// Bodies of one loop over the lanes each.
+template <class F>
+inline Lanes each(const F& f) {
+  Lanes out;
+  for (int i = 0; i < kLanes; ++i) out.v[i] = f(i);
+  return out;
+}
+
+inline Lanes zero() { return Lanes{}; }
+inline Lanes set1(float x) {
+  return each([&](int) { return x; });
+}
+inline Lanes load(const float* p) {
+  return each([&](int i) { return p[i]; });
+}
+inline void store(Lanes a, float* p) {
+  for (int i = 0; i < kLanes; ++i) p[i] = a.v[i];
+}
+inline Lanes add(Lanes a, Lanes b) {
+  return each([&](int i) { return a.v[i] + b.v[i]; });
+}
+inline Lanes sub(Lanes a, Lanes b) {
+  return each([&](int i) { return a.v[i] - b.v[i]; });
+}
+inline Lanes mul(Lanes a, Lanes b) {
+  return each([&](int i) { return a.v[i] * b.v[i]; });
+}
+inline Lanes div(Lanes a, Lanes b) {
+  return each([&](int i) { return a.v[i] / b.v[i]; });
+}
+/// a * b + c, rounded once.
+inline Lanes fma(Lanes a, Lanes b, Lanes c) {
+  return each([&](int i) { return std::fma(a.v[i], b.v[i], c.v[i]); });
+}
+/// a > b ? yes : no, lane by lane; false for NaN.
+inline Lanes select_gt(Lanes a, Lanes b, Lanes yes, Lanes no) {
+  return each([&](int i) { return a.v[i] > b.v[i] ? yes.v[i] : no.v[i]; });
+}
+/// a is NaN ? yes : no.
+inline Lanes select_nan(Lanes a, Lanes yes, Lanes no) {
+  return each([&](int i) { return a.v[i] != a.v[i] ? yes.v[i] : no.v[i]; });
+}
+/// 2^n for integral n in -126..127.
+inline Lanes exp2_int(Lanes n) {
+  return each([&](int i) { return std::bit_cast<float>((static_cast<std::int32_t>(n.v[i]) + 127) << 23); });
+}
+/// Halving tree: lane i with i + 8, then i + 4, i + 2, i + 1.
+inline float reduce_add(Lanes a) {
+  for (int width = kLanes / 2; width > 0; width /= 2) {
+    for (int i = 0; i < width; ++i) a.v[i] = a.v[i] + a.v[i + width];
+  }
+  return a.v[0];
+}
+inline Lanes load_f16(const std::byte* p) {
+  return each([&](int i) { return f16_to_f32(load_u16(p + 2 * i)); });
+}
+inline Lanes load_bf16(const std::byte* p) {
+  return each([&](int i) { return bf16_to_f32(load_u16(p + 2 * i)); });
+}
+inline Lanes load_f64(const std::byte* p) {
+  return each([&](int i) { return static_cast<float>(load_as<double>(p + 8 * i)); });
+}
+inline Lanes load_i8(const std::int8_t* p) {
+  return each([&](int i) { return static_cast<float>(p[i]); });
+}
+/// Low (shift 0) or high (shift 4) nibbles of 16 bytes, minus 8.
+template <int kShift>
+inline Lanes load_nibbles(const std::uint8_t* p) {
+  return each([&](int i) { return static_cast<float>(((p[i] >> kShift) & 15) - 8); });
+}
