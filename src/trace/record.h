@@ -81,7 +81,8 @@ struct LogitsRecord {
   Phase phase = Phase::prefill;
   std::int32_t step = 0;
   Hash128 hash;
-  double mean = 0, min = 0, max = 0;
+  bool has_hash = true;                     // false: a foreign line without one
+  double mean = 0, min = 0, max = 0;        // NaN: unknown (foreign)
   std::int32_t top1_id = -1, top2_id = -1;  // ties go to the lowest id
   double top1_logit = 0, top2_logit = 0;
   bool tie = false;
