@@ -14,18 +14,28 @@
 
 namespace greta::isolate {
 
+/// What the RMS of a difference was taken from, best first.
+enum class RmsFrom : std::uint8_t {
+  none,        // nothing to take it from
+  sketch,      // an estimate over all elements
+  slice,       // exact over the slice, silent on the rest (captures without sketches)
+  statistics,  // a lower bound: RMS and mean cannot differ by more than the rows do (rows kept without slice and sketch)
+};
+
 struct Difference {
-  bool hash_equal = false;
+  bool bit_equal = false;
+  bool hashed = true;             // false: no hash on a side, equality is of slices and statistics, so weaker evidence
   std::int64_t slice_n = 0;       // elements that both slices hold
   std::optional<double> mae;      // over the slice; nullopt where a slice is missing
   std::optional<double> max_abs;  // over the slice
   std::int64_t max_index = -1;    // where it is; the lowest index of a tie
   std::optional<double> cosine;   // of the slices; nullopt where one is zero or not finite
-  std::optional<double> rms;      // of b - a over all elements, estimated from the sketches; else from whole slices
+  std::optional<double> rms;      // of b - a
   std::optional<double> rel;      // rms / RMS of a; nullopt where RMS of a is 0
+  RmsFrom rms_from = RmsFrom::none;
   std::int64_t nan_a = 0, nan_b = 0, inf_a = 0, inf_b = 0;
-  bool all_zero_a = false, all_zero_b = false;
-  bool counts_differ = false;  // the rows have different lengths: never equal, nothing else is defined
+  bool all_zero = false;       // both rows
+  bool counts_differ = false;  // rows of different lengths: never equal, nothing else is defined
 };
 
 /// mean |b - a| over the elements that both hold. Sees the slice only: a difference beyond it is invisible here.

@@ -97,8 +97,9 @@ struct KeyCounts {
   std::int64_t expected = 0;  // that a whole comparison would meet
   std::int64_t compared = 0;  // that met
   std::int64_t bit_equal = 0;
-  std::int64_t drifted = 0;  // not bit-equal, at or below the thresholds
-  std::int64_t above = 0;    // above the thresholds
+  std::int64_t unhashed = 0;  // of them: equal by slice and statistics, as a side has no hash
+  std::int64_t drifted = 0;   // not bit-equal, at or below the thresholds
+  std::int64_t above = 0;     // above the thresholds
   KeyCounts& operator+=(const KeyCounts& other);
 };
 

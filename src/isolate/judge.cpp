@@ -1,0 +1,235 @@
+#include "isolate/judge.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <deque>
+
+#include "isolate/align.h"
+#include "isolate/arms.h"
+#include "isolate/control_run.h"
+#include "isolate/evidence.h"
+#include "isolate/first_mismatch.h"
+#include "isolate/next_command.h"
+#include "isolate/table.h"
+
+namespace greta::isolate {
+namespace {
+
+/// One prompt on its way to a verdict.
+struct Case {
+  Case(const PromptPair& p) : pair(p), in_a(p.a), in_b(p.b) {}
+  const PromptPair& pair;
+  RecordIndex in_a, in_b;
+  Alignment alignment;
+  Comparison comparison;
+  Ranking ranking;
+  bool judged = false;  // pairs were aligned and may be believed
+};
+
+std::string size_of(const Difference& d) {
+  std::string text = d.mae ? fmt::format("MAE {:.3e}", *d.mae) : "MAE unknown";
+  if (d.rel) text += fmt::format(", relative RMS {:.3e}", *d.rel);
+  return text;
+}
+
+std::string found_at(const Finding& finding) {
+  const StageRecord& b = *finding.pair.b;
+  return fmt::format("{}{}: {}", place(b.stage, b.layer, b.position),
+                     finding.pair.reread ? fmt::format(" as step {} read it", b.step) : "", size_of(finding.difference));
+}
+
+const Finding* first_above(const Comparison& comparison) {
+  const auto& all = comparison.mismatches;
+  const auto found = std::find_if(all.begin(), all.end(), [](const Finding& finding) { return finding.above; });
+  return found == all.end() ? nullptr : &*found;
+}
+
+/// The arms computed other things than the pair claims: nothing may be judged.
+std::optional<Judgement> not_comparable(const Case& one, const RunInfo& run, ExpMode exp) {
+  const PromptPair& pair = one.pair;
+  if (exp == ExpMode::aligned && run.source != Source::compare && pair.a.n_prompt == 1 && pair.b.n_prompt == 1)
+    return Judgement{Reason::one_token_prompt, "the prompt has one token"};
+  if (auto text = not_as_declared(pair, run)) return Judgement{Reason::arm_not_as_declared, *text};
+  if (one.alignment.misaligned) return one.alignment.misaligned;
+  if (one.alignment.compared == 0)
+    return Judgement{Reason::zero_common_keys,
+                     fmt::format("A has {} records, B {}, and no key in common", pair.a.records.size(), pair.b.records.size())};
+  return std::nullopt;
+}
+
+/// Reasons for which an agreement would be worth nothing.
+std::optional<Judgement> vacuous(const Case& one, const RunInfo& run, ExpMode exp) {
+  const PromptPair& pair = one.pair;
+  for (const Capture* capture : {&pair.a, &pair.b})
+    if (capture->fault_planted && capture->fault_effects == 0)
+      return Judgement{Reason::fault_without_effect,
+                       fmt::format("the fault planted in arm {} changed no element", capture == &pair.a ? 'A' : 'B')};
+  if (exp == ExpMode::aligned && run.source != Source::compare)
+    if (auto text = decode_without_history(pair)) return Judgement{Reason::decode_read_no_history, *text};
+  if (one.comparison.mismatches.empty() && same_description(pair))
+    return Judgement{Reason::arms_do_not_differ, "both arms recorded the same schedule, backend, plan, routes, build and host"};
+  if (const auto& key = one.comparison.nan_both)
+    return Judgement{Reason::nan_on_both_sides, place(key->b->stage, key->b->layer, key->b->position)};
+  if (const auto& key = one.comparison.zero_both)
+    return Judgement{Reason::all_zero, place(key->b->stage, key->b->layer, key->b->position)};
+  return std::nullopt;
+}
+
+Judgement judge_aligned(const Case& one, const RunInfo& run) {
+  const Comparison& comparison = one.comparison;
+  const auto& mismatches = comparison.mismatches;
+  const Finding* headline = one.ranking.headline ? &mismatches[*one.ranking.headline] : nullptr;
+  if (const Finding* above = first_above(comparison); above != nullptr && headline != nullptr) {
+    const Difference& d = headline->difference;
+    const bool not_finite = d.nan_b > 0 || (d.inf_b > 0 && d.inf_a == 0);
+    std::string detail = found_at(*headline);
+    if (!headline->above) detail += fmt::format(" (not bit-equal; above the thresholds from {})", found_at(*above));
+    if (not_finite) detail += fmt::format("; {} NaN and {} Inf in B", d.nan_b, d.inf_b);
+    return {not_finite ? Reason::nan_in_b : Reason::above_threshold, detail};
+  }
+  if (auto judgement = vacuous(one, run, ExpMode::aligned)) return *judgement;
+  for (const Finding& finding : mismatches)
+    if (finding.nan_in_a) return {Reason::nan_in_a, found_at(finding)};
+  if (one.alignment.missing_count > 0)
+    return {Reason::missing_stages, fmt::format("{} of {} keys met; missing: {}", comparison.counts.compared,
+                                                comparison.counts.expected, one.alignment.missing.front())};
+  if (!mismatches.empty()) return {Reason::below_threshold, found_at(mismatches.front())};
+  std::string detail = fmt::format("{} of {} keys are bit-equal", comparison.counts.compared, comparison.counts.expected);
+  if (comparison.counts.unhashed > 0)
+    detail += fmt::format(" ({} of them by slice and statistics only, for want of a hash)", comparison.counts.unhashed);
+  return {Reason::bit_equal, detail};
+}
+
+Judgement judge_as_designed(const Case& one, const RunInfo& run) {
+  if (auto judgement = vacuous(one, run, ExpMode::as_designed)) return *judgement;
+  return {Reason::as_designed, fmt::format("{} rows measured", one.comparison.counts.compared)};
+}
+
+void describe_mismatches(const Case& one, PromptOutcome& prompt) {
+  const auto& mismatches = one.comparison.mismatches;
+  const Ranking& ranking = one.ranking;
+  std::optional<std::size_t> first = ranking.headline;
+  if (!first && !ranking.minimal.empty()) first = ranking.minimal.front();
+  if (first) prompt.first = to_mismatch(mismatches[*first], true);
+  for (const std::size_t i : ranking.minimal) prompt.minimal.push_back(to_mismatch(mismatches[i], true));
+  if (ranking.drift) prompt.drift = to_mismatch(mismatches[*ranking.drift], true);
+  prompt.inherited = ranking.inherited;
+  prompt.inherited_stages = ranking.inherited_stages;
+}
+
+void name_first(PromptOutcome& prompt, bool compared) {
+  TableRow& row = prompt.table;
+  if (!compared) {
+    row.first_mismatch_stage = name(prompt.judgement.verdict());
+    return;
+  }
+  if (!prompt.first) {
+    row.first_mismatch_stage = "NONE";
+    return;
+  }
+  row.first_mismatch_stage = name(prompt.first->stage);
+  row.first_mismatch_layer = prompt.first->layer;
+  row.first_mismatch_pos = prompt.first->position;
+}
+
+PromptOutcome judge_prompt(Case& one, const ExperimentSpec& spec, const RunInfo& run, const Comparator& comparator) {
+  const PromptPair& pair = one.pair;
+  const bool aligned = spec.exp == ExpMode::aligned;
+  PromptOutcome prompt;
+  prompt.id = pair.b.prompt_id.empty() ? pair.a.prompt_id : pair.b.prompt_id;
+  prompt.n_tokens = std::max(pair.a.n_prompt, pair.b.n_prompt);
+  prompt.cut_from = pair.cut_from;
+  prompt.schedule_a = pair.a.schedule;
+  prompt.schedule_b = pair.b.schedule;
+  prompt.kv_slots_read = pair.b.kv_slots_read_from_earlier_steps;
+  one.alignment = aligned ? align(pair.a, one.in_a, pair.b, one.in_b, spec, pair.n_positions)
+                          : align_as_designed(pair.a, one.in_a, pair.b, one.in_b, spec);
+  prompt.missing = one.alignment.missing;
+  if (const auto more = one.alignment.missing_count - static_cast<std::int64_t>(prompt.missing.size()); more > 0)
+    prompt.missing.push_back(fmt::format("and {} more", more));
+  prompt.not_exposed = one.alignment.not_exposed;
+  prompt.keys.expected = one.alignment.expected;
+  prompt.keys.compared = one.alignment.compared;
+  prompt.bit_equality_claimed = aligned && claims_bit_equality(pair.a, pair.b);
+
+  const std::optional<Judgement> refused = not_comparable(one, run, spec.exp);
+  if (refused) {
+    prompt.judgement = *refused;
+  } else {
+    one.judged = true;
+    one.comparison = compare(one.alignment, spec.thresholds, comparator);
+    one.ranking = rank(one.comparison, prompt.bit_equality_claimed);
+    prompt.keys = one.comparison.counts;
+    prompt.compared_stages = one.comparison.stages;
+    describe_mismatches(one, prompt);
+    prompt.judgement = aligned ? judge_aligned(one, run) : judge_as_designed(one, run);
+  }
+  name_first(prompt, one.judged);
+  std::optional<int> layer;
+  if (prompt.first && !once_per_token(prompt.first->stage)) layer = prompt.first->layer;
+  measure_table(pair, one.in_a, one.in_b, spec.exp, layer, prompt);
+  return prompt;
+}
+
+std::vector<ControlResult> run_controls(const std::deque<Case>& cases, const ExperimentSpec& spec, const ControlRunner& run,
+                                        const Comparator& comparator) {
+  std::vector<ControlGround> grounds;
+  for (const Case& one : cases)
+    if (one.judged)
+      grounds.push_back({&one.pair, &one.in_a, &one.in_b, &one.alignment.pairs, !one.comparison.mismatches.empty(),
+                         claims_bit_equality(one.pair.a, one.pair.b)});
+  std::vector<ControlResult> results;
+  for (const ControlSpec& control : plan_controls(grounds, spec.thresholds, spec.seed)) {
+    const auto ground = std::find_if(grounds.begin(), grounds.end(),
+                                     [&](const ControlGround& g) { return g.pair->b.prompt_id == control.prompt_id; });
+    results.push_back(run_control(control, *ground, spec.thresholds, run, comparator));
+  }
+  return results;
+}
+
+Judgement over_all(const Outcome& outcome) {
+  if (outcome.prompts.empty()) return {Reason::no_prompts, "no prompt was compared"};
+  const PromptOutcome* worst = &outcome.prompts.front();
+  for (const PromptOutcome& prompt : outcome.prompts)
+    if (prompt.judgement.verdict() > worst->judgement.verdict()) worst = &prompt;
+  const Judgement judgement = {worst->judgement.reason, worst->id + ": " + worst->judgement.detail};
+  const Verdict verdict = judgement.verdict();
+  if (verdict == Verdict::diverged || verdict == Verdict::expected_drift) return judgement;
+  for (const ControlResult& control : outcome.controls)
+    if (!control.found)
+      return {Reason::control_not_found,
+              fmt::format("{}: {} planted at {}, found at {}", control.spec.prompt_id, control.spec.magnitude(),
+                          place(control.spec.stage, control.spec.layer, control.spec.position), control.where)};
+  if (verdict != Verdict::agree) return judgement;
+  if (outcome.controls.empty()) return {Reason::control_not_found, "no control could be planted"};
+  if (outcome.run.unreadable_lines > 0)
+    return {Reason::unreadable_lines, fmt::format("{} lines", outcome.run.unreadable_lines)};
+  return {Reason::bit_equal, fmt::format("{} of {} keys of {} prompts are bit-equal", outcome.keys.compared,
+                                         outcome.keys.expected, outcome.prompts.size())};
+}
+
+}  // namespace
+
+Outcome judge(const std::vector<PromptPair>& pairs, const ExperimentSpec& spec, const RunInfo& run,
+              const ControlRunner& runner, const Comparator& comparator) {
+  Outcome outcome;
+  outcome.experiment = spec;
+  outcome.run = run;
+  outcome.a = describe_arm(pairs, false);
+  outcome.b = describe_arm(pairs, true);
+  std::deque<Case> cases;
+  for (const PromptPair& pair : pairs) {
+    Case& one = cases.emplace_back(pair);
+    outcome.prompts.push_back(judge_prompt(one, spec, run, comparator));
+    outcome.keys += outcome.prompts.back().keys;
+  }
+  if (spec.exp == ExpMode::aligned) outcome.controls = run_controls(cases, spec, runner, comparator);
+  outcome.collapse = judge_collapse(outcome.prompts, spec.collapse_token);
+  outcome.judgement = over_all(outcome);
+  outcome.cause.state = outcome.verdict() == Verdict::diverged ? CauseState::unexplained : CauseState::none;
+  outcome.next_command = next_command(outcome);
+  return outcome;
+}
+
+}  // namespace greta::isolate

@@ -1,0 +1,76 @@
+#include "isolate/next_command.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+namespace greta::isolate {
+namespace {
+
+const Mismatch* headline(const Outcome& outcome) {
+  for (const PromptOutcome& prompt : outcome.prompts)
+    if (prompt.judgement.verdict() == Verdict::diverged && prompt.first) return &*prompt.first;
+  return nullptr;
+}
+
+std::string compared_stages(const Outcome& outcome) {
+  std::vector<std::string_view> names;
+  for (const PromptOutcome& prompt : outcome.prompts) {
+    if (prompt.compared_stages.empty()) continue;
+    for (const Stage stage : prompt.compared_stages) names.push_back(name(stage));
+    break;
+  }
+  return fmt::format("{}", fmt::join(names, ","));
+}
+
+/// A divergence is looked at in its own layer; one that plan float64 shows too is no rounding.
+std::string after_divergence(const Outcome& outcome, const std::string& base) {
+  std::string command = base;
+  const Mismatch* first = headline(outcome);
+  if (first != nullptr && !once_per_token(first->stage)) command += fmt::format(" --layers {}", first->layer);
+  if (outcome.run.source == Source::isolate && outcome.b.plan != "float64") command += " --plan float64";
+  return command == base ? base + " --sample 1000000" : command;
+}
+
+}  // namespace
+
+std::string next_command(const Outcome& outcome) {
+  const std::string base = outcome.run.next_base.empty() ? "greta isolate" : outcome.run.next_base;
+  const bool ours = outcome.run.source == Source::isolate;
+  switch (outcome.judgement.reason) {
+    case Reason::bit_equal:
+      return ours ? base + " --fault b3_41" : "greta isolate --fault b3_41";
+    case Reason::above_threshold:
+    case Reason::nan_in_b:
+      return after_divergence(outcome, base);
+    case Reason::as_designed:
+      return ours ? base + " --exp E1" : base;
+    case Reason::below_threshold:
+      return ours && outcome.b.plan != "float64" ? base + " --plan float64" : base;
+    case Reason::misaligned:
+      return ours && !outcome.run.model_path.empty()
+                 ? fmt::format("greta tokenize --model '{}' --prompt-file PROMPT", outcome.run.model_path)
+                 : base;
+    case Reason::missing_stages:
+      return base + " --stages " + compared_stages(outcome);
+    case Reason::one_token_prompt:
+      return ours ? base + " --prompt-file LONGER_PROMPT" : base;
+    case Reason::fault_without_effect:
+      return "greta faults";
+    case Reason::nan_in_a:
+    case Reason::nan_on_both_sides:
+      return outcome.run.model_path.empty() ? "greta doctor" : fmt::format("greta models info '{}'", outcome.run.model_path);
+    case Reason::arm_not_as_declared:
+    case Reason::arms_do_not_differ:
+    case Reason::decode_read_no_history:
+      return "greta routes";
+    case Reason::unreadable_lines:
+    case Reason::zero_common_keys:
+    case Reason::all_zero:
+    case Reason::control_not_found:
+    case Reason::no_prompts:
+      break;
+  }
+  return "greta doctor";
+}
+
+}  // namespace greta::isolate
