@@ -1,5 +1,6 @@
 // Reads an experiment from TOML. An unknown key is an error: a misspelt threshold must not silently leave the default standing.
 #include <fmt/format.h>
+#include <toml++/toml.h>
 
 #include <algorithm>
 #include <array>
@@ -8,7 +9,6 @@
 #include <iterator>
 #include <set>
 #include <sstream>
-#include <toml++/toml.h>
 
 #include "core/error.h"
 #include "core/nearest.h"
@@ -25,7 +25,8 @@ std::string read_file(const std::filesystem::path& file, std::string_view what) 
   std::error_code error;
   const auto size = std::filesystem::file_size(file, error);
   if (error) fail("{} '{}': {}; name a readable file", what, file.string(), error.message());
-  if (size > kMaxPromptBytes) fail("{} '{}' has {} bytes, more than the {} that are read", what, file.string(), size, kMaxPromptBytes);
+  if (size > kMaxPromptBytes)
+    fail("{} '{}' has {} bytes, more than the {} that are read", what, file.string(), size, kMaxPromptBytes);
   std::ifstream stream(file, std::ios::binary);
   std::string text{std::istreambuf_iterator<char>(stream), std::istreambuf_iterator<char>()};
   if (!stream) fail("{} '{}' cannot be read; check its permissions", what, file.string());
@@ -41,13 +42,14 @@ void check_id(std::string_view id, std::string_view where) {
 
 void check_text(std::string_view text, std::string_view where) {
   if (text.empty()) fail("{}: the prompt is empty; give it text", where);
-  if (const auto bad = invalid_utf8_at(text)) fail("{}: invalid UTF-8 at byte {}; save it as UTF-8", where, *bad);
+  if (const auto bad = first_invalid_utf8(text)) fail("{}: invalid UTF-8 at byte {}; save it as UTF-8", where, *bad);
 }
 
 /// One table of the file with the keys it may have.
 class Table {
  public:
-  Table(const toml::table& table, std::string where, std::span<const std::string_view> known) : table_(table), where_(std::move(where)) {
+  Table(const toml::table& table, std::string where, std::span<const std::string_view> known)
+      : table_(table), where_(std::move(where)) {
     for (const auto& [key, node] : table)
       if (std::find(known.begin(), known.end(), key.str()) == known.end())
         fail("{}: unknown key {}{}", where_, quote(key.str()), suggestion(key.str(), known));
@@ -119,7 +121,7 @@ PromptSpec parse_prompt(const toml::table& table, const std::string& where, cons
 }
 
 std::map<std::string, std::string> parse_arm(const toml::table& table, const std::string& where) {
-  constexpr std::array<std::string_view, 9> kKeys = {"model", "backend", "device", "plan",  "kv",
+  constexpr std::array<std::string_view, 9> kKeys = {"model", "backend", "device", "plan", "kv",
                                                      "chunk", "threads", "binary", "fault"};
   std::map<std::string, std::string> arm;
   for (const auto& [key, node] : table) {
@@ -186,14 +188,15 @@ void parse_tables(const Table& keys, ExperimentSpec& spec) {
 }  // namespace
 
 ExperimentSpec parse_experiment(std::string_view text, std::string_view where, const std::filesystem::path& directory) {
-  constexpr std::array<std::string_view, 12> kKeys = {"id",   "title", "exp",  "layers",     "stages",         "sample",
+  constexpr std::array<std::string_view, 12> kKeys = {"id",   "title", "exp",        "layers",  "stages",         "sample",
                                                       "span", "seed",  "thresholds", "prompts", "collapse_token", "arms"};
-  if (const auto bad = invalid_utf8_at(text)) fail("{}: invalid UTF-8 at byte {}; save it as UTF-8", where, *bad);
+  if (const auto bad = first_invalid_utf8(text)) fail("{}: invalid UTF-8 at byte {}; save it as UTF-8", where, *bad);
   toml::table root;
   try {
     root = toml::parse(text);
   } catch (const toml::parse_error& error) {
-    fail("{}: line {}, column {}: {}", where, error.source().begin.line, error.source().begin.column, quote(error.description(), 200));
+    fail("{}: line {}, column {}: {}", where, error.source().begin.line, error.source().begin.column,
+         quote(error.description(), 200));
   }
   const Table keys(root, std::string(where), kKeys);
   ExperimentSpec spec;

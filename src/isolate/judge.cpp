@@ -211,8 +211,8 @@ Judgement over_all(const Outcome& outcome) {
 
 }  // namespace
 
-Outcome judge(const std::vector<PromptPair>& pairs, const ExperimentSpec& spec, const RunInfo& run,
-              const ControlRunner& runner, const Comparator& comparator) {
+Outcome judge(const std::vector<PromptPair>& pairs, const ExperimentSpec& spec, const RunInfo& run, const ControlRunner& runner,
+              const Comparator& comparator) {
   Outcome outcome;
   outcome.experiment = spec;
   outcome.run = run;
