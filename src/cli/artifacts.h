@@ -18,21 +18,21 @@ class RunArtifacts {
   /// `out` empty: artifacts/alignment/<date>/<experiment>[-N]. Throws Error where `out` is a directory that is not empty.
   RunArtifacts(const std::string& out, const std::string& experiment, const std::string& date);
 
-  std::filesystem::path final_path() const;
+  const std::filesystem::path& final_path() const { return directory_.path(); }
   /// Verdict, report, table, and for every prompt the JSONL, the log and the fingerprints of both arms.
   void write(const isolate::Outcome& outcome, const std::vector<isolate::PromptPair>& pairs, report::Language language);
   /// captures/{a,b}/<prompt>/full.safetensors: every recorded row whole.
-  void write_full(const std::string& prompt, const AlignedRun& run, const ModelConfig& config);
+  void write_full(const isolate::PromptPair& pair, const AlignedRun& run, const ModelConfig& config);
   /// Writes the manifest and gives the directory its name. Until then it ends in .incomplete.
-  void commit();
+  void commit() { directory_.finish(); }
 
  private:
   std::string experiment_;
   RunDirectory directory_;
 };
 
-/// Rows kept whole as safetensors entries: `<layer>.<stage>` [n_tokens, dim] (attention stages [n_tokens, heads, keys], padded
-/// with zeros), `final_rms`, `lm_head_in`, `logits`.
-void write_full_tensors(const std::filesystem::path& file, const FullTensors& tensors, int n_heads);
+/// Rows kept whole, as a safetensors file (write_stage_tensors).
+void write_full_tensors(const std::filesystem::path& file, const FullTensors& tensors, int n_heads,
+                        const std::vector<std::int32_t>& tokens);
 
 }  // namespace greta::cli

@@ -237,7 +237,7 @@ int run(const Options& options, const Program& program) {
 
   artifacts.write(outcome, pairs, *language);
   if (options.full)
-    for (std::size_t i = 0; i < runs.size(); ++i) artifacts.write_full(prompts[i].id, *runs[i], setup.model_a->config);
+    for (std::size_t i = 0; i < runs.size(); ++i) artifacts.write_full(pairs[i], *runs[i], setup.model_a->config);
   artifacts.commit();
   fmt::print(stderr, "{}", report::text(outcome));
   if (options.json) fmt::print("{}", report::verdict_json(outcome));

@@ -85,9 +85,10 @@ class LogitsFile {
   }
   void write(const fs::path& path, const std::vector<std::int32_t>& tokens) const {
     const std::vector<std::int64_t> ids(tokens.begin(), tokens.end());
-    SafetensorsWriter writer(path);
-    writer.add("logits", dtype_ == DType::f64 ? TensorType::f64 : TensorType::f32, {rows_, vocab_}, bytes_);
-    writer.add("tokens", TensorType::i64, {static_cast<std::int64_t>(ids.size())}, std::as_bytes(std::span(ids)));
+    SafetensorsWriter writer(path, {{"logits", tensor_type(dtype_), {rows_, vocab_}},
+                                    {"tokens", TensorType::i64, {static_cast<std::int64_t>(ids.size())}}});
+    writer.append(bytes_);
+    writer.append(std::as_bytes(std::span(ids)));
     writer.finish();
   }
 
@@ -126,9 +127,10 @@ class Generation {
     for (LogitsRecord& record : capture.logits) record.token_id = tokens_[static_cast<std::size_t>(record.position)];
     trace->keep_wanted(capture, n_prompt_);
     const auto [a, b] = TracePlan::split(std::move(capture));
-    trace->write(a, b);
+    trace->write(a, b, isolate::ExpMode::as_designed);
     if (trace->full())
-      write_full_tensors(fs::path(trace->out()).replace_extension(".safetensors"), arm.full_tensors(), model_.config.n_heads);
+      write_full_tensors(fs::path(trace->out()).replace_extension(".safetensors"), arm.full_tensors(), model_.config.n_heads,
+                         tokens_);
   }
 
   void report(const std::string& prompt_id) const {
@@ -223,10 +225,12 @@ void trace_aligned(const TracePlan& trace, const Model& model, const ArmSpec& ar
   const auto n = static_cast<std::int32_t>(tokens.size());
   trace.keep_wanted(pair.a, n - 1);
   trace.keep_wanted(pair.b, n - 1);
-  trace.write(pair.a, pair.b);
+  trace.write(pair.a, pair.b, isolate::ExpMode::aligned);
   if (!trace.full()) return;
-  write_full_tensors(fs::path(trace.out()).replace_extension(".a.safetensors"), run.full_a(), model.config.n_heads);
-  write_full_tensors(fs::path(trace.out()).replace_extension(".b.safetensors"), run.full_b(), model.config.n_heads);
+  write_full_tensors(fs::path(trace.out()).replace_extension(".a.safetensors"), run.full_a(), model.config.n_heads,
+                     tokens);
+  write_full_tensors(fs::path(trace.out()).replace_extension(".b.safetensors"), run.full_b(), model.config.n_heads,
+                     tokens);
 }
 
 int run(Options& options) {

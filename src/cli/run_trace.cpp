@@ -115,8 +115,8 @@ std::pair<Capture, Capture> TracePlan::split(Capture capture) {
   return {std::move(capture), std::move(decode)};
 }
 
-void TracePlan::write(const Capture& a, const Capture& b) const {
-  write_jsonl(out_, a, b, [](const StageRecord&) { return true; });
+void TracePlan::write(const Capture& a, const Capture& b, isolate::ExpMode exp) const {
+  write_jsonl(out_, a, b, {}, isolate::alignment_flags(exp));
 }
 
 }  // namespace greta::cli

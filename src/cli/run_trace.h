@@ -44,7 +44,7 @@ class TracePlan {
   /// One run's capture as the two sides of a trace: prefill is side A, decode side B.
   static std::pair<Capture, Capture> split(Capture capture);
   /// Writes the JSONL, replacing a file of that name whole.
-  void write(const Capture& a, const Capture& b) const;
+  void write(const Capture& a, const Capture& b, isolate::ExpMode exp) const;
 
  private:
   std::vector<Stage> stages_;

@@ -1,0 +1,62 @@
+#include "cli/artifacts.h"
+
+#include <fmt/format.h>
+
+#include <span>
+
+#include "isolate/experiment.h"
+#include "report/json.h"
+#include "report/log.h"
+#include "report/tsv.h"
+#include "trace/capture_store.h"
+#include "trace/jsonl.h"
+#include "trace/safetensors.h"
+
+namespace greta::cli {
+
+RunArtifacts::RunArtifacts(const std::string& out, const std::string& experiment, const std::string& date)
+    : experiment_(experiment), directory_({.out = out, .date = date, .experiment = experiment}) {}
+
+void RunArtifacts::write(const isolate::Outcome& outcome, const std::vector<isolate::PromptPair>& pairs,
+                         report::Language language) {
+  const std::string exp(isolate::name(outcome.experiment.exp));
+  const auto flags = isolate::alignment_flags(outcome.experiment.exp);
+  for (const isolate::PromptPair& pair : pairs) {
+    const std::string& id = pair.a.prompt_id;
+    write_jsonl(directory_.file(fmt::format("{}_post_wo_{}_{}.jsonl", experiment_, id, exp)), pair.a, pair.b,
+                aligned_or_differing(pair.a, pair.b), flags);
+    write_capture_dir(directory_.file(std::filesystem::path("captures") / "a" / id), pair.a);
+    write_capture_dir(directory_.file(std::filesystem::path("captures") / "b" / id), pair.b);
+  }
+  for (const isolate::PromptOutcome& prompt : outcome.prompts)
+    directory_.write(fmt::format("{}_{}_{}.log", experiment_, exp, prompt.id), report::prompt_log(outcome, prompt));
+  directory_.write(fmt::format("{}_analysis.txt", experiment_), report::tsv(outcome));
+  directory_.write("verdict.json", report::verdict_json(outcome));
+  directory_.write("report.md", report::markdown(outcome, language));
+}
+
+void RunArtifacts::write_full(const isolate::PromptPair& pair, const AlignedRun& run, const ModelConfig& config) {
+  const auto file = [&](const char* arm) {
+    return directory_.file(std::filesystem::path("captures") / arm / pair.a.prompt_id / "full.safetensors");
+  };
+  write_full_tensors(file("a"), run.full_a(), config.n_heads, pair.a.tokens);
+  write_full_tensors(file("b"), run.full_b(), config.n_heads, pair.b.tokens);
+}
+
+void write_full_tensors(const std::filesystem::path& file, const FullTensors& tensors, int n_heads,
+                        const std::vector<std::int32_t>& tokens) {
+  std::vector<StageTensor> stages;
+  for (const auto& [place, tensor] : tensors) {
+    StageTensor& stage = stages.emplace_back();
+    stage.layer = place.first;
+    stage.stage = place.second;
+    stage.dtype = tensor.dtype;
+    for (const auto& [position, bytes] : tensor.rows) {
+      stage.positions.push_back(position);
+      stage.rows.emplace_back(bytes);
+    }
+  }
+  write_stage_tensors(file, stages, n_heads, tokens);
+}
+
+}  // namespace greta::cli
