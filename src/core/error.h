@@ -10,7 +10,7 @@
 
 namespace greta {
 
-/// Exit codes of every verb (DESIGN "Verdicts and exit codes").
+/// Exit codes of every verb (docs/architecture.md, "Verdicts and exit codes").
 enum class ExitCode : int { ok = 0, diverged = 1, misuse = 2, interrupted = 130 };
 
 /// A failure that ends the verb: bad input, a file that cannot be written, a request that cannot be met.

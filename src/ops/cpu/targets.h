@@ -1,8 +1,8 @@
 // Which instruction sets Highway compiles the reference kernels for. Include before any header of Highway.
 //
 // A kernel file is compiled three times: for AVX-512, for AVX2 with FMA, and once for the plain machine, where our own scalar
-// lanes take the place of vectors. No target without FMA is among them (DESIGN "The invariance contract"), and Highway's
-// own scalar type is not used, because its MulAdd rounds twice.
+// lanes take the place of vectors. No target without FMA is among them (docs/architecture.md, "The invariance contract"), and
+// Highway's own scalar type is not used, because its MulAdd rounds twice.
 #pragma once
 
 #if defined(HWY_DISABLED_TARGETS) || defined(HWY_BASELINE_TARGETS)
