@@ -5,16 +5,18 @@
 #include <unistd.h>
 
 #include <array>
+#include <exception>
+#include <filesystem>
 #include <fstream>
 #include <iostream>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <string_view>
-#include <system_error>
 #include <thread>
 #include <vector>
 
+#include "cli/defaults.h"
 #include "cli/paths.h"
 #include "cli/verbs.h"
 #include "core/dtype.h"
@@ -82,18 +84,13 @@ Json machine() {
 }
 
 Json demo_model_state() {
-  Json state{{"path", std::string(kDemoModel)}, {"found", false}};
+  Json state{{"found", false}};
   try {
-    const auto path = demo_model();
+    const auto path = default_model_path();
     state["path"] = path.string();
-    std::error_code error;
-    if (const auto size = std::filesystem::file_size(path, error); !error) {
-      state["found"] = true;
-      state["bytes"] = size;
-    } else {
-      state["why"] = error.message();
-    }
-  } catch (const Error& error) {
+    state["bytes"] = std::filesystem::file_size(path);
+    state["found"] = true;
+  } catch (const std::exception& error) {
     state["why"] = error.what();
   }
   return state;
@@ -138,16 +135,16 @@ void print_text(const Json& d) {
     print_line("backend " + backend["name"].get<std::string>(),
                backend["present"].get<bool>() ? "present" : "absent: " + backend["why"].get<std::string>());
   const Json& model = d["demo_model"];
-  print_line("demo model", model["found"].get<bool>()
-                               ? fmt::format("{} ({:.1f} MB)", model["path"].get<std::string>(), model["bytes"].get<double>() / 1e6)
-                               : fmt::format("missing: {}: {}; name a model with --model", model["path"].get<std::string>(),
-                                             model["why"].get<std::string>()));
+  print_line("demo model", model["found"].get<bool>() ? fmt::format("{} ({:.1f} MB)", model["path"].get<std::string>(),
+                                                                    model["bytes"].get<double>() / 1e6)
+                                                      : "missing: " + model["why"].get<std::string>());
 }
 
 }  // namespace
 
 void add_doctor(CLI::App& app, Program& program) {
-  auto* verb = app.add_subcommand("doctor", "This machine and this build: instruction sets, types, backends and why one is missing");
+  auto* verb =
+      app.add_subcommand("doctor", "This machine and this build: instruction sets, types, backends and why one is missing");
   auto json = std::make_shared<bool>(false);
   verb->add_flag("--json", *json, "Print JSON on stdout");
   verb->callback([&program, json] {
