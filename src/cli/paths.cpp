@@ -27,7 +27,8 @@ fs::path source_dir() {
   for (fs::path dir = executable().parent_path(); dir != dir.root_path(); dir = dir.parent_path())
     if (is_source_tree(dir)) return dir;
   if (const fs::path compiled_from = GRETA_SOURCE_DIR; is_source_tree(compiled_from)) return compiled_from;
-  fail("no source tree of greta above {} or at {}; name the files on the command line", executable().string(), GRETA_SOURCE_DIR);
+  fail("no source tree of greta above {} or at {}; name the files on the command line", executable().string(),
+       GRETA_SOURCE_DIR);
 }
 
 fs::path demo_model() { return source_dir() / kDemoModel; }
