@@ -11,6 +11,7 @@
 #include <iostream>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <sstream>
 #include <string>
 #include <string_view>
 #include <thread>
@@ -72,6 +73,14 @@ std::vector<std::string_view> kv_types() {
   return types;
 }
 
+/// computable_type_names() as a list.
+std::vector<std::string> weight_types() {
+  std::vector<std::string> types;
+  std::istringstream names(computable_type_names());
+  for (std::string type; std::getline(names >> std::ws, type, ',');) types.push_back(type);
+  return types;
+}
+
 Json machine() {
   utsname system{};
   uname(&system);
@@ -109,7 +118,7 @@ Json diagnose() {
           {"machine", machine()},
           {"instruction_sets", isas},
           {"plans", {"reference", "float64"}},
-          {"weight_types", computable_type_names()},
+          {"weight_types", weight_types()},
           {"kv_types", kv_types()},
           {"backends", backends},
           {"demo_model", demo_model_state()}};
@@ -129,7 +138,7 @@ void print_text(const Json& d) {
                                    m["memory_available_bytes"].get<double>() / kGiB));
   print_line("instruction sets", words(d["instruction_sets"]));
   print_line("plans", words(d["plans"]));
-  print_line("weight types", d["weight_types"].get<std::string>());
+  print_line("weight types", words(d["weight_types"]));
   print_line("KV cache types", words(d["kv_types"]));
   for (const Json& backend : d["backends"])
     print_line("backend " + backend["name"].get<std::string>(),
