@@ -81,7 +81,9 @@ TEST(Reference64, Logits) {
     for (float value = 0; in.read(reinterpret_cast<char*>(&value), sizeof value);) witness.push_back(static_cast<double>(value));
     ASSERT_EQ(witness.size(), reference.size());
     const auto top = [](const std::vector<double>& x) { return std::max_element(x.begin(), x.end()) - x.begin(); };
-    if (one.witness_gap > 0.2) EXPECT_EQ(top(judge), top(witness)) << one.model << " " << one.prompt_id;
+    if (one.witness_gap > 0.2) {
+      EXPECT_EQ(top(judge), top(witness)) << one.model << " " << one.prompt_id;
+    }
     std::printf("%-18s %-8s float64 %.1e  reference/f32 %.1e  reference/f16 %.1e  witness %.1e  top-1 %s (witness gap %.2f)\n",
                 one.model.c_str(), one.prompt_id.c_str(), f64, f32, f16, relative_rms(reference, witness),
                 top(judge) == top(witness) ? "equal" : "differs", one.witness_gap);
