@@ -141,8 +141,9 @@ void ModelMaker::declare() {
   const std::int64_t head_dim = spec_.d_model / spec_.n_heads;
   const std::int64_t kv = spec_.n_kv_heads * head_dim;
   const double back = 1.0 / std::sqrt(2.0 * spec_.n_layers);  // each layer adds twice to the residual stream
-  // A tied table is read both as embedding (wanted O(1)) and as head (wanted 1/sqrt(d)): in between.
-  matrix("token_embd.weight", spec_.vocab_size, d, spec_.tied_head ? 4.0 : std::sqrt(static_cast<double>(d)));
+  // A tied table is both embedding (wanted O(1)) and head (wanted 1/sqrt(d)). Near the latter, or every token's logit would be
+  // highest for the token itself.
+  matrix("token_embd.weight", spec_.vocab_size, d, spec_.tied_head ? 2.0 : std::sqrt(static_cast<double>(d)));
   if (spec_.rope_factor > 0.0) {
     add("rope_freqs.weight", DType::f32, 1, head_dim / 2, 0.0f, 0.0);
     fills_.back().values = llama3_rope_factors(static_cast<int>(head_dim), spec_.rope_theta, spec_.rope_factor);
