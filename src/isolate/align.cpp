@@ -31,10 +31,10 @@ bool selected(const StageRecord& record, const ExperimentSpec& spec, int n_layer
   return once_per_token(record.stage) || spec.layers.holds(record.layer, n_layers);
 }
 
-std::set<std::int32_t> positions_of(const RecordIndex& index) {
+std::set<std::int32_t> positions_of(const Capture& capture) {
   std::set<std::int32_t> positions;
-  for (const StageRecord* record : index.records())
-    if (!record->reread) positions.insert(record->position);
+  for (const StageRecord& record : capture.records)
+    if (!record.reread) positions.insert(record.position);
   return positions;
 }
 
@@ -202,8 +202,8 @@ Alignment align(const Capture& a, const RecordIndex& in_a, const Capture& b, con
                 const ExperimentSpec& spec, std::int32_t n_positions) {
   Alignment alignment;
   const int n_layers = std::max(a.n_layers, b.n_layers);
-  const std::set<std::int32_t> at_a = positions_of(in_a);
-  const std::set<std::int32_t> at_b = positions_of(in_b);
+  const std::set<std::int32_t> at_a = positions_of(a);
+  const std::set<std::int32_t> at_b = positions_of(b);
   const auto wanted = [&](std::int32_t position) {
     return n_positions > 0 ? position < n_positions : at_a.contains(position) && at_b.contains(position);
   };
