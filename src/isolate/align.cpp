@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 #include <set>
 #include <tuple>
 #include <utility>
@@ -142,6 +143,7 @@ StageRecord row_of(const LogitsRecord& logits, std::int32_t n_layers) {
   record.phase = logits.phase;
   record.step = logits.step;
   record.print.hash = logits.hash;
+  record.print.whole_row = logits.has_hash;
   record.print.count = logits.vocab;
   record.print.mean = logits.mean;
   record.print.min = logits.min;
@@ -169,7 +171,8 @@ RecordIndex::RecordIndex(const Capture& capture) {
   }
   from_logits_.reserve(capture.logits.size());
   for (const LogitsRecord& logits : capture.logits)
-    if (!has_row.contains(logits.position)) from_logits_.push_back(row_of(logits, capture.n_layers));
+    if (!has_row.contains(logits.position) && (logits.has_hash || !std::isnan(logits.mean)))
+      from_logits_.push_back(row_of(logits, capture.n_layers));
   for (const StageRecord& record : from_logits_) records_.push_back(&record);
   std::stable_sort(records_.begin(), records_.end(), before_in_index);
 }

@@ -7,6 +7,7 @@
 #include <tuple>
 
 #include "core/half.h"
+#include "trace/fingerprint.h"
 
 namespace greta::isolate {
 namespace {
@@ -108,8 +109,11 @@ StageRecord altered(const StageRecord& record, const ControlSpec& spec) {
     print.sample[index] = spec.ulps ? ulp_away(was, record.dtype.value_or(DType::f32)) : was + moved;
     moved = print.sample[index] - was;
   }
-  if (!print.sketch.empty()) print.sketch[index % print.sketch.size()] += moved;
-  if (print.hash != Hash128{}) print.hash.lo ^= 0x9e3779b97f4a7c15u;
+  if (!print.sketch.empty()) {
+    const SketchPlace place = sketch_place(spec.index);
+    print.sketch[static_cast<std::size_t>(place.bucket) % print.sketch.size()] += place.sign * moved;
+  }
+  print.hash.lo += 0x9e3779b97f4a7c15u;
   print.mean += moved / static_cast<double>(std::max<std::int64_t>(print.count, 1));
   return copy;
 }

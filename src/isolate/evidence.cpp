@@ -71,24 +71,4 @@ Mismatch to_mismatch(const Finding& finding, bool with_operands) {
   return mismatch;
 }
 
-std::string evidence_line(const Mismatch& mismatch) {
-  if (mismatch.operands.empty()) return "operands were not recorded";
-  std::string odd;
-  for (const OperandEvidence& operand : mismatch.operands) {
-    std::string what;
-    if (!operand.b_is_what_was_written) {
-      what = fmt::format("operand {} of arm B is not what {} wrote at this position", operand.name, operand.a);
-    } else if (!operand.same_origin) {
-      what = fmt::format("operand {} is {} in A, {} in B", operand.name, operand.a, operand.b);
-    } else if (!operand.equal) {
-      what = operand.a == operand.b ? fmt::format("operand {} ({}) holds other values in B", operand.name, operand.a)
-                                    : fmt::format("operand {} is {} in A, {} in B", operand.name, operand.a, operand.b);
-    } else {
-      continue;
-    }
-    odd += (odd.empty() ? "" : "; ") + what;
-  }
-  return odd.empty() ? "all operands as read are equal in both arms: the op itself computed differently" : odd;
-}
-
 }  // namespace greta::isolate

@@ -12,7 +12,4 @@ std::vector<OperandEvidence> operand_evidence(const StageRecord& a, const StageR
 /// The finding as report sees it; `with_operands` for the headline and minimal ones.
 Mismatch to_mismatch(const Finding& finding, bool with_operands);
 
-/// One line on what the operands say: the op, its input or its weight.
-std::string evidence_line(const Mismatch& mismatch);
-
 }  // namespace greta::isolate

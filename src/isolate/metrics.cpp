@@ -16,8 +16,6 @@ double element_error(double a, double b) {
   return std::isnan(error) ? kInfinity : error;
 }
 
-bool has_hash(const Fingerprint& print) { return print.hash != Hash128{}; }
-
 bool same_value(double a, double b) { return a == b || (std::isnan(a) && std::isnan(b)); }
 
 bool same_statistics(const Fingerprint& a, const Fingerprint& b) {
@@ -113,8 +111,8 @@ Difference difference(const StageRecord& left, const StageRecord& right) {
   d.inf_a = a.inf;
   d.inf_b = b.inf;
   d.all_zero = all_zero(a) && all_zero(b);
-  d.counts_differ = a.count != b.count;
-  d.hashed = has_hash(a) && has_hash(b);
+  d.hashed = a.whole_row && b.whole_row;
+  d.counts_differ = d.hashed && a.count != b.count;
   d.slice_n = static_cast<std::int64_t>(std::min(a.sample.size(), b.sample.size()));
   d.mae = slice_mae(a.sample, b.sample);
   d.cosine = d.slice_n > 0 ? slice_cosine(a.sample, b.sample) : std::nullopt;
@@ -123,7 +121,11 @@ Difference difference(const StageRecord& left, const StageRecord& right) {
     d.max_index = worst->index;
   }
   if (!d.counts_differ) measure_rms(a, b, d);
-  d.bit_equal = !d.counts_differ && (d.hashed ? a.hash == b.hash : same_statistics(a, b) && d.mae.value_or(0) == 0);
+  if (d.hashed) {
+    d.bit_equal = !d.counts_differ && a.hash == b.hash;
+  } else {
+    d.bit_equal = d.mae ? *d.mae == 0 : same_statistics(a, b);
+  }
   return d;
 }
 

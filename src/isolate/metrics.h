@@ -24,7 +24,7 @@ enum class RmsFrom : std::uint8_t {
 
 struct Difference {
   bool bit_equal = false;
-  bool hashed = true;             // false: no hash on a side, equality is of slices and statistics, so weaker evidence
+  bool hashed = true;             // false: a side knows its slice only, so equality is of slices: weaker evidence
   std::int64_t slice_n = 0;       // elements that both slices hold
   std::optional<double> mae;      // over the slice; nullopt where a slice is missing
   std::optional<double> max_abs;  // over the slice

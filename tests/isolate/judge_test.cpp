@@ -299,7 +299,8 @@ TEST(Judge, NoCommonStageIsVacuous) {
 
 TEST(Judge, MissingStagesAreInconclusiveAndNamed) {
   PromptPair pair = toy_pair();
-  std::erase_if(pair.b.records, [](const StageRecord& r) { return r.stage == Stage::ffn_act && r.layer == 1 && r.position == 3; });
+  std::erase_if(pair.b.records,
+                [](const StageRecord& r) { return r.stage == Stage::ffn_act && r.layer == 1 && r.position == 3; });
   const Outcome outcome = judge_one(pair);
   EXPECT_EQ(outcome.judgement.reason, Reason::missing_stages);
   ASSERT_EQ(outcome.prompts.front().missing.size(), 1u);
@@ -450,7 +451,8 @@ TEST(Judge, ControlsSpreadOverPromptsAreReproducedByTheSeed) {
     spec.seed = seed;
     std::vector<std::string> all;
     for (const ControlResult& control : judge(pairs, spec, {}).controls)
-      all.push_back(control.spec.prompt_id + " " + std::string(name(control.spec.stage)) + " " + std::to_string(control.spec.layer));
+      all.push_back(control.spec.prompt_id + " " + std::string(name(control.spec.stage)) + " " +
+                    std::to_string(control.spec.layer));
     return all;
   };
   EXPECT_EQ(places(1), places(1));

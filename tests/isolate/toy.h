@@ -17,7 +17,7 @@ namespace greta::test {
 
 struct ToyOptions {
   std::string prompt = "p";
-  int n = 5;       // tokens of the prompt
+  int n = 5;  // tokens of the prompt
   int span = 1;
   int layers = 3;
   char arm = 'a';
@@ -113,37 +113,56 @@ class Toy {
       case Stage::x_in:
         if (layer > 0) return {row(p, layer - 1, Stage::x_out)};
         return {Row(kWidth, 0.37 * options_.tokens[static_cast<std::size_t>(p)])};
-      case Stage::attn_norm: return {at(Stage::x_in)};
+      case Stage::attn_norm:
+        return {at(Stage::x_in)};
       case Stage::q:
       case Stage::k:
-      case Stage::v: return {at(Stage::attn_norm)};
-      case Stage::q_rope: return {at(Stage::q)};
-      case Stage::k_rope: return {at(Stage::k)};
-      case Stage::k_cache: return {at(Stage::k_rope)};
-      case Stage::v_cache: return {at(Stage::v)};
+      case Stage::v:
+        return {at(Stage::attn_norm)};
+      case Stage::q_rope:
+        return {at(Stage::q)};
+      case Stage::k_rope:
+        return {at(Stage::k)};
+      case Stage::k_cache:
+        return {at(Stage::k_rope)};
+      case Stage::v_cache:
+        return {at(Stage::v)};
       case Stage::attn_scores:
         in.push_back(at(Stage::q_rope));
         for (int s = 0; s <= p; ++s) in.push_back(row(s, layer, Stage::k_cache));
         return in;
-      case Stage::attn_probs: return {at(Stage::attn_scores)};
+      case Stage::attn_probs:
+        return {at(Stage::attn_scores)};
       case Stage::attn_out:
         in.push_back(at(Stage::attn_probs));
         for (int s = 0; s <= p; ++s) in.push_back(row(s, layer, Stage::v_cache));
         return in;
-      case Stage::wo_out: return {at(Stage::attn_out)};
-      case Stage::x_after_attn: return {at(Stage::wo_out), at(Stage::x_in)};
-      case Stage::ffn_norm: return {at(Stage::x_after_attn)};
+      case Stage::wo_out:
+        return {at(Stage::attn_out)};
+      case Stage::x_after_attn:
+        return {at(Stage::wo_out), at(Stage::x_in)};
+      case Stage::ffn_norm:
+        return {at(Stage::x_after_attn)};
       case Stage::ffn_gate:
-      case Stage::ffn_up: return {at(Stage::ffn_norm)};
-      case Stage::ffn_act: return {at(Stage::ffn_gate), at(Stage::ffn_up)};
-      case Stage::mlp_out: return {at(Stage::ffn_act)};
-      case Stage::x_after_mlp: return {at(Stage::mlp_out), at(Stage::x_after_attn)};
-      case Stage::x_out: return {at(Stage::x_after_mlp)};
-      case Stage::final_rms: return {row(p, options_.layers - 1, Stage::x_out)};
-      case Stage::lm_head_in: return {at(Stage::final_rms)};
-      case Stage::logits: return {at(Stage::lm_head_in)};
+      case Stage::ffn_up:
+        return {at(Stage::ffn_norm)};
+      case Stage::ffn_act:
+        return {at(Stage::ffn_gate), at(Stage::ffn_up)};
+      case Stage::mlp_out:
+        return {at(Stage::ffn_act)};
+      case Stage::x_after_mlp:
+        return {at(Stage::mlp_out), at(Stage::x_after_attn)};
+      case Stage::x_out:
+        return {at(Stage::x_after_mlp)};
+      case Stage::final_rms:
+        return {row(p, options_.layers - 1, Stage::x_out)};
+      case Stage::lm_head_in:
+        return {at(Stage::final_rms)};
+      case Stage::logits:
+        return {at(Stage::lm_head_in)};
       case Stage::q_norm:
-      case Stage::k_norm: break;
+      case Stage::k_norm:
+        break;
     }
     return {};
   }
@@ -151,7 +170,8 @@ class Toy {
   void position(Capture& capture, int p, Phase phase, int step) {
     for (int layer = 0; layer < options_.layers; ++layer)
       for (const Stage stage : all_stages())
-        if (!once_per_token(stage) && stage != Stage::q_norm && stage != Stage::k_norm) record(capture, p, layer, stage, phase, step);
+        if (!once_per_token(stage) && stage != Stage::q_norm && stage != Stage::k_norm)
+          record(capture, p, layer, stage, phase, step);
     for (const Stage stage : {Stage::final_rms, Stage::lm_head_in, Stage::logits})
       record(capture, p, options_.layers, stage, phase, step);
   }
@@ -161,7 +181,8 @@ class Toy {
     const auto in = inputs(p, layer, stage);
     for (int i = 0; i < kWidth; ++i) {
       double sum = 0.1 * static_cast<int>(stage) + 0.7 * layer + 0.3 * i;
-      for (std::size_t s = 0; s < in.size(); ++s) sum += in[s][static_cast<std::size_t>(i)] + 0.5 * in[s][0] * (1.0 + 0.1 * static_cast<double>(s));
+      for (std::size_t s = 0; s < in.size(); ++s)
+        sum += in[s][static_cast<std::size_t>(i)] + 0.5 * in[s][0] * (1.0 + 0.1 * static_cast<double>(s));
       out[static_cast<std::size_t>(i)] = 1.5 + std::sin(sum);
     }
     if (const auto fault = faults_.find({p, layer, stage}); fault != faults_.end()) out[0] += fault->second;

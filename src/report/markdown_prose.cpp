@@ -1,0 +1,334 @@
+#include "report/markdown_prose.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+
+#include "report/say.h"
+#include "report/words.h"
+
+namespace greta::report::prose {
+namespace {
+
+using isolate::Outcome;
+using isolate::PromptOutcome;
+using isolate::Reason;
+using isolate::Verdict;
+
+Language language(bool es) { return es ? Language::spanish : Language::english; }
+
+/// What was compared: this run's phases, or two captures that somebody gave.
+std::string both_arms(const Outcome& outcome, bool es) {
+  if (outcome.run.source == isolate::Source::compare) return es ? "el brazo A y el brazo B" : "arm A and arm B";
+  return es ? "`prefill_last` (brazo A) y `decode0` (brazo B)" : "`prefill_last` (arm A) and `decode0` (arm B)";
+}
+
+std::string prompt_names(const std::vector<const PromptOutcome*>& prompts) {
+  std::vector<std::string> names;
+  for (const auto* prompt : prompts) names.push_back(prompt->id);
+  return list(names);
+}
+
+std::string witnesses(const Summary& facts, bool es) {
+  if (!facts.largest_witness_mae) return es ? "Los testigos no se registraron." : "The witnesses were not recorded.";
+  if (*facts.largest_witness_mae == 0)
+    return say(es, "Los testigos ({}) de esa fila son iguales en ambos brazos (MAE 0).",
+               "The witnesses ({}) of that row are equal in both arms (MAE 0).", list(witness_stages()));
+  return say(es, "El MAE de los testigos ({}) llega a {:.3e}.", "The MAE of the witnesses ({}) reaches {:.3e}.",
+             list(witness_stages()), *facts.largest_witness_mae);
+}
+
+std::string firsts(const Summary& facts, bool es) {
+  double largest = 0;
+  for (const auto* prompt : facts.diverged)
+    if (prompt->first) largest = std::max(largest, prompt->first->difference.mae.value_or(0));
+  const auto& first = facts.diverged.front()->first;
+  if (facts.same_first && first) {
+    const std::string where = once_per_token(first->stage)
+                                  ? fmt::format("`{}`", name(first->stage))
+                                  : say(es, "`{}` de la capa {}", "`{}` of layer {}", name(first->stage), first->layer);
+    return say(es, "La primera discrepancia está en {} en {}, con un MAE de hasta {:.3e} sobre la muestra.",
+               "The first mismatch is {} in {}, with a MAE of up to {:.3e} over the slice.", where,
+               prompt_names(facts.diverged), largest);
+  }
+  std::vector<std::string> each;
+  for (const auto* prompt : facts.diverged)
+    if (prompt->first)
+      each.push_back(fmt::format("`{}`: {}", prompt->id,
+                                 place(prompt->first->stage, prompt->first->layer, prompt->first->position, language(es))));
+  return say(es, "Las primeras discrepancias son distintas ({}), con un MAE de hasta {:.3e} sobre la muestra.",
+             "The first mismatches differ ({}), with a MAE of up to {:.3e} over the slice.", fmt::join(each, "; "), largest);
+}
+
+std::string arm(char letter, const isolate::ArmOutcome& one, bool es) {
+  if (one.foreign && one.backend.empty() && one.plan.empty())
+    return say(es, "- Brazo {}: su captura no es de greta y no describe cómo se calculó.\n",
+               "- Arm {}: its capture is not greta's and does not say how it was computed.\n", letter);
+  std::vector<std::string> routes;
+  for (const auto& [op, route] : one.routes) routes.push_back(fmt::format("{}={}", op, route));
+  std::string out = say(es, "- Brazo {}: backend `{}`, plan `{}`, {} hilos, compilación `{}`, máquina `{}`",
+                        "- Arm {}: backend `{}`, plan `{}`, {} threads, build `{}`, host `{}`", letter, one.backend, one.plan,
+                        one.threads, one.build, one.host);
+  if (!routes.empty()) out += say(es, "; rutas {}", "; routes {}", list(routes));
+  return out + ".\n";
+}
+
+std::string top_change(const PromptOutcome& prompt, bool es) {
+  if (!prompt.top_a || !prompt.top_b) return "";
+  const auto& a = *prompt.top_a;
+  const auto& b = *prompt.top_b;
+  const std::string tie =
+      a.tie || b.tie ? (es ? " (empate, resuelto al identificador menor)" : " (a tie, given to the lowest id)") : "";
+  if (a.top1 == b.top1)
+    return say(es, " El top-1 es {} en ambos brazos{}; su ventaja sobre el segundo es {:.3g} en A y {:.3g} en B.",
+               " The top-1 is {} in both arms{}; its lead over the second is {:.3g} in A and {:.3g} in B.", a.top1, tie,
+               a.gap(), b.gap());
+  return say(es, " El top-1 pasa de {} en A (ventaja {:.3g}) a {} en B (ventaja {:.3g}){}.",
+             " The top-1 goes from {} in A (lead {:.3g}) to {} in B (lead {:.3g}){}.", a.top1, a.gap(), b.top1, b.gap(), tie);
+}
+
+std::string mismatch_sentences(const PromptOutcome& prompt, bool es) {
+  const auto& first = *prompt.first;
+  std::string out = say(es, "primera discrepancia en {} (paso {} del brazo B): {}. Operandos: {}.",
+                        "first mismatch at {} (step {} of arm B): {}. Operands: {}.",
+                        place(first.stage, first.layer, first.position, language(es)), first.step,
+                        measures(first.difference, language(es)), evidence(first, language(es)));
+  if (prompt.minimal.size() > 1) {
+    std::vector<std::string> others;
+    for (std::size_t i = 0; i < prompt.minimal.size() && others.size() < 3; ++i) {
+      const auto& other = prompt.minimal[i];
+      if (other.stage == first.stage && other.layer == first.layer && other.position == first.position) continue;
+      others.push_back(place(other.stage, other.layer, other.position, language(es)));
+    }
+    out += say(es, " Hay {} discrepancias sin causa anterior entre ellas; otras: {}.",
+               " There are {} mismatches of which none can follow from another; others: {}.", prompt.minimal.size(),
+               fmt::join(others, "; "));
+  }
+  if (prompt.inherited > 0)
+    out += say(es, " Otras {} filas solo la heredan ({}).", " {} further rows merely inherit it ({}).", prompt.inherited,
+               list(prompt.inherited_stages));
+  if (prompt.drift)
+    out += say(es, " Antes de ella hay filas que difieren sin superar los umbrales, desde {} (MAE {}).",
+               " Before it, rows differ within the thresholds, from {} (MAE {}).",
+               place(prompt.drift->stage, prompt.drift->layer, prompt.drift->position, language(es)),
+               scientific(prompt.drift->difference.mae, language(es)));
+  return out;
+}
+
+std::string prompt_item(const PromptOutcome& prompt, bool es) {
+  std::string out = fmt::format("- `{}`: ", prompt.id);
+  switch (prompt.judgement.verdict()) {
+    case Verdict::agree:
+      out += say(es, "{} de {} claves comparadas, todas iguales bit a bit.", "{} of {} keys compared, all of them bit-equal.",
+                 prompt.keys.compared, prompt.keys.expected);
+      if (prompt.keys.unhashed > 0)
+        out += say(es, " De ellas, {} solo por su muestra, pues no hay huella de la fila entera.",
+                   " Of these, {} by their slice alone, as there is no hash of the whole row.", prompt.keys.unhashed);
+      break;
+    case Verdict::diverged:
+    case Verdict::expected_drift:
+      if (prompt.first) {
+        out += mismatch_sentences(prompt, es);
+      } else {
+        out += es ? "ninguna diferencia por encima de los umbrales." : "no difference above the thresholds.";
+      }
+      break;
+    case Verdict::inconclusive:
+    case Verdict::vacuous:
+      out += say(es, "{} (`{}`): {}. Detalle: `{}`.", "{} (`{}`): {}. Detail: `{}`.", isolate::name(prompt.judgement.verdict()),
+                 isolate::name(prompt.judgement.reason), explanation(prompt.judgement.reason, language(es)),
+                 prompt.judgement.detail);
+      if (prompt.first) out += (es ? " Medido: " : " Measured: ") + mismatch_sentences(prompt, es);
+      break;
+  }
+  return out + top_change(prompt, es) + "\n";
+}
+
+}  // namespace
+
+std::string summary(const Outcome& outcome, bool es) {
+  const Summary facts = summarise(outcome);
+  std::string out = fmt::format("**{}** (`{}`). ", isolate::name(outcome.verdict()), isolate::name(outcome.judgement.reason));
+  switch (outcome.verdict()) {
+    case Verdict::agree:
+      out += say(es, "{} coinciden bit a bit en las {} claves comparadas de {} prompts. ",
+                 "{} are equal bit for bit at all {} keys compared, over {} prompts. ", both_arms(outcome, es),
+                 outcome.keys.compared, outcome.prompts.size());
+      out += es ? "Esto dice que los brazos coinciden, no que alguno sea correcto. "
+                : "This says that the arms agree, not that either is right. ";
+      break;
+    case Verdict::diverged:
+      out += say(es, "{} difieren en {} de {} prompts. ", "{} differ in {} of {} prompts. ", both_arms(outcome, es),
+                 facts.diverged.size(), outcome.prompts.size());
+      out += firsts(facts, es) + " " + witnesses(facts, es) + " ";
+      break;
+    case Verdict::expected_drift:
+    case Verdict::inconclusive:
+    case Verdict::vacuous:
+      out += say(es, "Sin juicio sobre los brazos: {}. Detalle: `{}`. ", "No judgement on the arms: {}. Detail: `{}`. ",
+                 explanation(outcome.judgement.reason, language(es)), outcome.judgement.detail);
+      break;
+  }
+  out += collapse(outcome, language(es)) + " ";
+  out += say(es, "Controles: {}.\n", "Controls: {}.\n", controls(outcome, language(es)));
+  return out;
+}
+
+std::string context(const Outcome& outcome, bool es) {
+  std::string out;
+  if (outcome.run.source == isolate::Source::compare) {
+    out += es ? "Se comparan dos capturas, fila a fila, en las claves que ambas tienen.\n\n"
+              : "Two captures are compared, row by row, at the keys that both have.\n\n";
+  } else {
+    out += es ? "Prefill y decode deben calcular la misma fila del mismo modelo. El brazo A procesa el prompt entero en "
+                "prefill; el "
+                "brazo B procesa en prefill todo menos el último token y decodifica este. La primera etapa en la que difieren "
+                "es el "
+                "primer número equivocado.\n\n"
+              : "Prefill and decode must compute the same row of the same model. Arm A prefills the whole prompt; arm B "
+                "prefills all "
+                "but the last token and decodes that one. The first stage at which they differ is the first wrong number.\n\n";
+  }
+  if (!outcome.run.model_path.empty()) {
+    out += say(es, "- Modelo: `{}`", "- Model: `{}`", outcome.run.model_path);
+    if (!outcome.run.model_hash.empty()) out += say(es, ", huella `{}`", ", hash `{}`", outcome.run.model_hash);
+    out += ".\n";
+  }
+  out += say(es, "- Experimento: `{}`, modo {}, {}.\n", "- Experiment: `{}`, mode {}, {}.\n", outcome.experiment.id,
+             isolate::name(outcome.experiment.exp), outcome.run.date);
+  for (const auto* one : {&outcome.a, &outcome.b})
+    if (one->fault_planted)
+      out += say(es, "- En el brazo {} se plantó un fallo a propósito.\n", "- A fault was planted in arm {} on purpose.\n",
+                 one == &outcome.a ? 'A' : 'B');
+  if (!outcome.a.fault_planted && !outcome.b.fault_planted && outcome.run.source == isolate::Source::isolate)
+    out += es ? "- No se plantó ningún fallo.\n" : "- No fault was planted.\n";
+  for (const std::string& note : outcome.run.notes) out += say(es, "- Nota: {}\n", "- Note: {}\n", note);
+  return out;
+}
+
+std::string method(const Outcome& outcome, bool es) {
+  const auto& spec = outcome.experiment;
+  const auto flags = isolate::alignment_flags(spec.exp);
+  std::string out = spec.exp == isolate::ExpMode::aligned
+                        ? say(es, "- Modo E1 (alineado), con todas las banderas de alineación activas: {}.\n",
+                              "- Mode E1 (aligned), with all alignment flags on: {}.\n", list(flags))
+                        : say(es,
+                              "- Modo E0 (tal como está diseñado): `decode0` es el primer token generado, así que las filas "
+                              "comparadas son de tokens distintos. Se mide y no se juzga.\n",
+                              "- Mode E0 (as designed): `decode0` is the first generated token, so the rows compared belong to "
+                              "different tokens. It is measured and not judged.\n");
+  for (const PromptOutcome& prompt : outcome.prompts) {
+    out += prompt.n_tokens > 0
+               ? say(es, "- Prompt `{}`: {} tokens", "- Prompt `{}`: {} tokens", prompt.id, prompt.n_tokens)
+               : say(es, "- Prompt `{}`: número de tokens desconocido", "- Prompt `{}`: number of tokens unknown", prompt.id);
+    if (prompt.cut_from > 0)
+      out += say(es, " (recortado de {} para que quepa en el contexto)", " (cut from {} to fit the context)", prompt.cut_from);
+    if (!prompt.schedule_a.empty() && !prompt.schedule_b.empty())
+      out += say(es, "; filas por llamada: A {}, B {}; `decode0` leyó {} entradas KV de pasos anteriores",
+                 "; rows a call: A {}, B {}; `decode0` read {} KV slots of earlier steps", schedule(prompt.schedule_a),
+                 schedule(prompt.schedule_b), prompt.kv_slots_read);
+    out += ".\n";
+  }
+  const auto compared = std::find_if(outcome.prompts.begin(), outcome.prompts.end(),
+                                     [](const PromptOutcome& prompt) { return !prompt.compared_stages.empty(); });
+  if (compared != outcome.prompts.end())
+    out += say(es, "- Etapas comparadas: {}; capas: {}.\n", "- Stages compared: {}; layers: {}.\n",
+               list(compared->compared_stages), spec.layers.text());
+  for (const PromptOutcome& prompt : outcome.prompts) {
+    if (prompt.not_exposed.empty()) continue;
+    out += say(es, "- No expuestas por la ruta elegida: {}.\n", "- Not exposed by the chosen route: {}.\n",
+               list(prompt.not_exposed));
+    break;
+  }
+  out += arm('A', outcome.a, es) + arm('B', outcome.b, es);
+  out += say(
+      es,
+      "- Muestra de {} elementos por fila para el MAE; los veredictos usan todos los elementos (huella y esbozo). Tokens "
+      "decodificados que se comparan: {}.\n",
+      "- A slice of {} elements a row for the MAE; verdicts use all elements (hash and sketch). Decoded tokens compared: {}.\n",
+      spec.sample, spec.span);
+  const bool claimed = compared != outcome.prompts.end() && compared->bit_equality_claimed;
+  out += claimed
+             ? say(es,
+                   "- Ambos brazos prometen los mismos bits: cuenta la primera fila que no es igual bit a bit; es DIVERGED si "
+                   "alguna supera un MAE de {:.3e} o un RMS relativo de {:.3e}.\n",
+                   "- Both arms promise the same bits: the first row that is not bit-equal counts; DIVERGED if any exceeds a "
+                   "MAE of "
+                   "{:.3e} or a relative RMS of {:.3e}.\n",
+                   spec.thresholds.mae, spec.thresholds.rel)
+             : say(es, "- Cuenta la primera fila que supera un MAE de {:.3e} o un RMS relativo de {:.3e}.\n",
+                   "- The first row that exceeds a MAE of {:.3e} or a relative RMS of {:.3e} counts.\n", spec.thresholds.mae,
+                   spec.thresholds.rel);
+  return out;
+}
+
+std::string interpretation(const Outcome& outcome, bool es) {
+  std::string out;
+  for (const PromptOutcome& prompt : outcome.prompts) out += prompt_item(prompt, es);
+  out += fmt::format("- {}\n", collapse(outcome, language(es)));
+  out += say(es, "- Controles: {}.\n", "- Controls: {}.\n", controls(outcome, language(es)));
+  return out;
+}
+
+std::string conclusion(const Outcome& outcome, bool es) {
+  const Summary facts = summarise(outcome);
+  std::string out = say(es, "Veredicto: **{}**, código de salida {}. ", "Verdict: **{}**, exit code {}. ",
+                        isolate::name(outcome.verdict()), outcome.exit_code());
+  if (outcome.verdict() == Verdict::agree)
+    return out +
+           say(es,
+               "En estos prompts no hay diferencia que encontrar entre los brazos, y la comparación encontró {} de {} errores "
+               "plantados a propósito.\n",
+               "On these prompts there is no difference to find between the arms, and the comparison found {} of {} errors "
+               "planted "
+               "on purpose.\n",
+               outcome.controls_found(), outcome.controls.size());
+  if (outcome.verdict() != Verdict::diverged)
+    return out + say(es, "De esta ejecución no se sigue ni que los brazos coincidan ni que difieran: {}.\n",
+                     "From this run it follows neither that the arms agree nor that they differ: {}.\n",
+                     explanation(outcome.judgement.reason, language(es)));
+  const auto& first = facts.diverged.front()->first;
+  const bool single = facts.same_first && std::all_of(facts.diverged.begin(), facts.diverged.end(), [](const auto* prompt) {
+                        return prompt->minimal.size() == 1 && !prompt->drift;
+                      });
+  if (single && first)
+    out +=
+        say(es,
+            "El error entra en `{}`{}: todo lo que se calculó antes es igual bit a bit en ambos brazos, y todo lo que difiere "
+            "después puede heredarlo de ahí. ",
+            "The error enters at `{}`{}: all that was computed before it is equal bit for bit in both arms, and all that "
+            "differs after "
+            "it can inherit it from there. ",
+            name(first->stage),
+            once_per_token(first->stage) ? std::string() : say(es, " de la capa {}", " of layer {}", first->layer));
+  else
+    out += firsts(facts, es) + " ";
+  if (outcome.cause.state == isolate::CauseState::unexplained)
+    out += es ? "La causa no está explicada: esta ejecución la localiza, no la nombra.\n"
+              : "The cause is unexplained: this run locates it and does not name it.\n";
+  else
+    out += say(es, "Causa ({}): `{}`.\n", "Cause ({}): `{}`.\n", isolate::name(outcome.cause.state), outcome.cause.name);
+  return out;
+}
+
+std::string next_step(const Outcome& outcome, bool es) {
+  switch (outcome.verdict()) {
+    case Verdict::agree:
+      return es ? "Ver que la comparación falla donde debe, con un fallo plantado:"
+                : "See the comparison fail where it must, with a planted fault:";
+    case Verdict::diverged:
+      return es ? "Mirar de cerca el lugar de la primera discrepancia:" : "Look closely at the place of the first mismatch:";
+    case Verdict::expected_drift:
+      return es ? "Alinear los brazos para obtener un veredicto:" : "Align the arms for a verdict:";
+    case Verdict::inconclusive:
+    case Verdict::vacuous:
+      break;
+  }
+  if (outcome.judgement.reason == Reason::below_threshold)
+    return es ? "Preguntar si es redondeo, que en float64 encoge:" : "Ask whether it is rounding, which shrinks in float64:";
+  return es ? "Corregir lo que impidió el juicio y repetir; para empezar:"
+            : "Put right what prevented a judgement and run again; to begin with:";
+}
+
+}  // namespace greta::report::prose
