@@ -3,12 +3,16 @@
 #include <algorithm>
 #include <queue>
 
+#include "core/utf8.h"
+
 namespace greta {
 
 SpecialTokens::SpecialTokens(const Vocabulary& vocabulary, bool control) : vocabulary_(vocabulary) {
   for (TokenId id = 0; id < vocabulary.size(); ++id) {
     const bool wanted = vocabulary.type(id) == TokenType::user_defined || (control && vocabulary.is_special(id));
-    if (wanted && !vocabulary.text(id).empty()) sorted_.push_back(id);
+    // A text that is not UTF-8 could only be found inside a character, and would leave the rest of it behind.
+    const std::string_view text = vocabulary.text(id);
+    if (wanted && !text.empty() && !first_invalid_utf8(text)) sorted_.push_back(id);
   }
   std::sort(sorted_.begin(), sorted_.end(), [&](TokenId a, TokenId b) { return vocabulary.text(a) < vocabulary.text(b); });
   for (std::uint32_t i = 0; i < sorted_.size(); ++i) {
@@ -24,6 +28,10 @@ SpecialTokens::Match SpecialTokens::longest_at(std::string_view text, std::size_
   auto [low, high] = by_first_[static_cast<unsigned char>(text[0])];
   const auto byte_at = [&](TokenId id, std::size_t depth) { return static_cast<unsigned char>(vocabulary_.text(id)[depth]); };
   for (std::size_t depth = 1; low < high && depth <= max_length; ++depth) {
+    if (high - low == 1) {  // one left: compare the rest of it at once
+      const std::string_view last = vocabulary_.text(sorted_[low]);
+      return last.size() <= max_length && text.starts_with(last) ? Match{last.size(), sorted_[low]} : best;
+    }
     if (vocabulary_.text(sorted_[low]).size() == depth) {  // the shortest of a common prefix sorts first
       best = {depth, sorted_[low]};
       ++low;
@@ -33,10 +41,10 @@ SpecialTokens::Match SpecialTokens::longest_at(std::string_view text, std::size_
     const auto begin = sorted_.begin();
     const auto first =
         std::lower_bound(begin + low, begin + high, byte, [&](TokenId id, unsigned char b) { return byte_at(id, depth) < b; });
-    const auto last =
+    const auto end =
         std::upper_bound(first, begin + high, byte, [&](unsigned char b, TokenId id) { return b < byte_at(id, depth); });
     low = static_cast<std::uint32_t>(first - begin);
-    high = static_cast<std::uint32_t>(last - begin);
+    high = static_cast<std::uint32_t>(end - begin);
   }
   return best;
 }

@@ -1,0 +1,86 @@
+// The split pattern of Llama 3, case by case: every alternative, and where Unicode matters.
+#include "model/tokenizer_pretoken.h"
+
+#include <gtest/gtest.h>
+
+#include "core/error.h"
+#include "tests/model/tokenizer_support.h"
+
+namespace greta {
+namespace {
+
+using Words = std::vector<std::string>;
+
+Words words(std::string_view text) {
+  static const Pretokenizer pretokenizer("llama-bpe", "test.gguf");
+  Words out;
+  for (const std::string_view word : pretokenizer.split(text)) out.emplace_back(word);
+  return out;
+}
+
+TEST(Pretokenizer, Words) {
+  EXPECT_EQ(words("Hello world"), (Words{"Hello", " world"}));
+  EXPECT_EQ(words("(apple"), (Words{"(apple"}));  // any one character before letters
+  EXPECT_EQ(words("\u043D\u0435 \u4F60\u597D"), (Words{"\u043D\u0435", " \u4F60\u597D"}));
+  EXPECT_EQ(words(""), Words{});
+}
+
+TEST(Pretokenizer, Contractions) {
+  EXPECT_EQ(words("don't we'LL I'Ve"), (Words{"don", "'t", " we", "'LL", " I", "'Ve"}));
+  EXPECT_EQ(words("'told"), (Words{"'t", "old"}));
+  EXPECT_EQ(words("'x"), (Words{"'x"}));
+  EXPECT_EQ(words("'\u017Fa"), (Words{"'\u017Fa"}));  // the long s is no s
+}
+
+TEST(Pretokenizer, Digits) {
+  EXPECT_EQ(words("1234567"), (Words{"123", "456", "7"}));
+  EXPECT_EQ(words("a1 22"), (Words{"a", "1", " ", "22"}));
+  EXPECT_EQ(words("\u00BD\u0663"), (Words{"\u00BD\u0663"}));  // a fraction and an Arabic digit
+}
+
+TEST(Pretokenizer, Punctuation) {
+  EXPECT_EQ(words("hi!!\n\nyo"), (Words{"hi", "!!\n\n", "yo"}));
+  EXPECT_EQ(words(" =\t+"), (Words{" =", "\t", "+"}));
+  EXPECT_EQ(words("\u180E\u180E!"), (Words{"\u180E\u180E!"}));  // Mongolian vowel separator: no space since Unicode 6.3
+}
+
+TEST(Pretokenizer, Space) {
+  EXPECT_EQ(words("a   b"), (Words{"a", "  ", " b"}));
+  EXPECT_EQ(words("a   "), (Words{"a", "   "}));
+  EXPECT_EQ(words("a \n \n  b"), (Words{"a", " \n \n", " ", " b"}));
+  EXPECT_EQ(words("\t\tb"), (Words{"\t", "\tb"}));
+  EXPECT_EQ(words("a\u3000\u3000!"), (Words{"a", "\u3000", "\u3000", "!"}));  // an ideographic space joins letters only
+  EXPECT_EQ(words("a\u0085\u00A0b"), (Words{"a", "\u0085", "\u00A0b"}));
+}
+
+TEST(Pretokenizer, ZeroBytesAreCharacters) {
+  EXPECT_EQ(words(std::string_view("a\0b", 3)), (Words{"a", std::string("\0b", 2)}));
+}
+
+TEST(Pretokenizer, WordsAreTheWholeText) {
+  EXPECT_TRUE(rc::check("joined words are the text", [] {
+    const std::string text = *utf8_text();
+    std::string joined;
+    for (const std::string& word : words(text)) joined += word;
+    RC_ASSERT(joined == text);
+  }));
+}
+
+TEST(Pretokenizer, RunsOfManyMegabytes) {
+  const std::string spaces(12 << 20, ' ');
+  EXPECT_EQ(words(spaces + "a").size(), 2u);
+}
+
+TEST(Pretokenizer, UnknownOnesAreNamed) {
+  EXPECT_NO_THROW(Pretokenizer("llama3", "test.gguf"));
+  EXPECT_NO_THROW(Pretokenizer("llama-v3", "test.gguf"));
+  try {
+    Pretokenizer("default", "test.gguf");
+    FAIL() << "no error";
+  } catch (const Error& e) {
+    EXPECT_STREQ(e.what(), "test.gguf: pre-tokeniser 'default' is not known; known: llama-bpe, llama3, llama-v3");
+  }
+}
+
+}  // namespace
+}  // namespace greta
