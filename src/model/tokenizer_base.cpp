@@ -22,14 +22,12 @@ std::vector<TokenId> TokenizerBase::encode(std::string_view text, bool add_speci
          static_cast<unsigned char>(text[*offset]));
   }
   std::vector<TokenId> ids;
-  bool after_special = true;
   for (const Fragment& fragment : (parse_special ? all_special_ : user_defined_).split(text)) {
     if (fragment.token < 0) {
-      encode_text(fragment.text, after_special, ids);
+      encode_text(fragment.text, ids);
     } else {
       ids.push_back(fragment.token);
     }
-    after_special = fragment.token >= 0;
   }
   if (add_special) {
     const TokenId bos = vocabulary_.bos(), eos = vocabulary_.eos();

@@ -26,9 +26,8 @@ class TokenizerBase : public Tokenizer {
   TokenizerBase(const TokenizerData& data, bool needs_scores);
   const Vocabulary& vocabulary() const { return vocabulary_; }
 
-  /// Appends the ids of `text`: valid UTF-8, not empty, no special tokens. `after_special`: it begins the input or follows a
-  /// special token.
-  virtual void encode_text(std::string_view text, bool after_special, std::vector<TokenId>& ids) const = 0;
+  /// Appends the ids of `text`: valid UTF-8, not empty, without special tokens; it begins the input or follows a special token.
+  virtual void encode_text(std::string_view text, std::vector<TokenId>& ids) const = 0;
   /// The bytes that the text of a normal token stands for.
   virtual std::string unescape(std::string_view token_text) const = 0;
   /// For text that no token stands for: the unknown token. Throws Error where the vocabulary has none.

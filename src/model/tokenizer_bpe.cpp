@@ -85,7 +85,7 @@ void BpeTokenizer::read_merges(const std::vector<std::string>& merges) {
   }
 }
 
-void BpeTokenizer::encode_text(std::string_view text, bool /*after_special*/, std::vector<TokenId>& ids) const {
+void BpeTokenizer::encode_text(std::string_view text, std::vector<TokenId>& ids) const {
   for (const std::string_view word : pretokenizer_.split(text)) encode_word(word, ids);
 }
 

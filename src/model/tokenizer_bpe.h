@@ -27,7 +27,7 @@ class BpeTokenizer final : public TokenizerBase {
   };
 
   void read_merges(const std::vector<std::string>& merges);
-  void encode_text(std::string_view text, bool after_special, std::vector<TokenId>& ids) const override;
+  void encode_text(std::string_view text, std::vector<TokenId>& ids) const override;
   void encode_word(std::string_view word, std::vector<TokenId>& ids) const;
   std::string unescape(std::string_view token_text) const override;
 

@@ -15,6 +15,7 @@ namespace {
 #define GRETA_SPACE R"(\p{Z}\x{9}-\x{d}\x{85})"
 // Llama 3 (its tokenizer's published split pattern). The contractions are ASCII letters in either case: a caseless group would
 // let U+017F, the long s, end a word as well.
+// clang-format off: one alternative a line
 constexpr const char* kLlama3 =
     "'(?:[sS]|[tT]|[rR][eE]|[vV][eE]|[mM]|[lL][lL]|[dD])"  // English contractions
     R"(|[^\r\n\p{L}\p{N}]?\p{L}+)"                         // a word, with one character before it
@@ -24,6 +25,7 @@ constexpr const char* kLlama3 =
     "|[" GRETA_SPACE "]+(?![^" GRETA_SPACE
     "])"  // space, all but the last before a word
     "|[" GRETA_SPACE "]+";
+// clang-format on
 #undef GRETA_SPACE
 
 struct Known {

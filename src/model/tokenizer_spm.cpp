@@ -25,10 +25,10 @@ void append_escaped(std::string& out, std::string_view text) {
 SpmTokenizer::SpmTokenizer(const TokenizerData& data)
     : TokenizerBase(data, /*needs_scores=*/true), space_prefix_(data.add_space_prefix.value_or(true)) {}
 
-void SpmTokenizer::encode_text(std::string_view text, bool after_special, std::vector<TokenId>& ids) const {
+void SpmTokenizer::encode_text(std::string_view text, std::vector<TokenId>& ids) const {
   std::string escaped;
   escaped.reserve(text.size() + text.size() / 4);
-  if (after_special && space_prefix_) escaped += kSpace;
+  if (space_prefix_) escaped += kSpace;
   append_escaped(escaped, text);
   const std::string_view all = escaped;
 

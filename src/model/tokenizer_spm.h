@@ -11,7 +11,7 @@ class SpmTokenizer final : public TokenizerBase {
   bool adds_space_prefix() const override { return space_prefix_; }
 
  private:
-  void encode_text(std::string_view text, bool after_special, std::vector<TokenId>& ids) const override;
+  void encode_text(std::string_view text, std::vector<TokenId>& ids) const override;
   void append_bytes(std::string_view character, std::vector<TokenId>& ids) const;
   std::string unescape(std::string_view token_text) const override;
 

@@ -27,7 +27,10 @@ TEST(Pretokenizer, Words) {
 
 TEST(Pretokenizer, Contractions) {
   EXPECT_EQ(words("don't we'LL I'Ve"), (Words{"don", "'t", " we", "'LL", " I", "'Ve"}));
-  EXPECT_EQ(words("'told"), (Words{"'t", "old"}));
+  EXPECT_EQ(words("'told"), (Words{"'t", "old"}));  // wherever they stand
+  for (const char* suffix : {"'s", "'S", "'t", "'T", "'re", "'Re", "'RE", "'ve", "'vE", "'m", "'M", "'ll", "'LL", "'d", "'D"}) {
+    EXPECT_EQ(words(suffix + std::string("xyz")), (Words{suffix, "xyz"}));
+  }
   EXPECT_EQ(words("'x"), (Words{"'x"}));
   EXPECT_EQ(words("'\u017Fa"), (Words{"'\u017Fa"}));  // the long s is no s
 }
