@@ -118,9 +118,9 @@ StageRecord altered(const StageRecord& record, const ControlSpec& spec) {
   return copy;
 }
 
-std::vector<ControlSpec> plan_controls(const std::vector<ControlGround>& grounds, const Thresholds& thresholds,
-                                       std::uint64_t seed) {
-  std::vector<std::pair<std::size_t, ControlSpec>> plan;
+std::vector<PlannedControl> plan_controls(const std::vector<ControlGround>& grounds, const Thresholds& thresholds,
+                                          std::uint64_t seed) {
+  std::vector<PlannedControl> plan;
   for (const Stage stage : all_stages()) {
     const std::vector<Candidate> places = candidates(grounds, stage);
     if (places.empty()) continue;
@@ -140,12 +140,11 @@ std::vector<ControlSpec> plan_controls(const std::vector<ControlGround>& grounds
     } else {
       spec.delta = delta_for(record, spec.index, thresholds);
     }
-    plan.emplace_back(chosen.ground, spec);
+    plan.push_back({chosen.ground, spec});
   }
-  std::stable_sort(plan.begin(), plan.end(), [](const auto& left, const auto& right) { return left.first < right.first; });
-  std::vector<ControlSpec> specs;
-  for (auto& [ground, spec] : plan) specs.push_back(std::move(spec));
-  return specs;
+  std::stable_sort(plan.begin(), plan.end(),
+                   [](const PlannedControl& left, const PlannedControl& right) { return left.ground < right.ground; });
+  return plan;
 }
 
 ControlResult run_control(const ControlSpec& spec, const ControlGround& ground, const Thresholds& thresholds,

@@ -19,10 +19,15 @@ struct ControlGround {
   bool bit_equality = false;                       // claimed: the perturbation is 1 ULP, else 4 times the threshold
 };
 
+struct PlannedControl {
+  std::size_t ground = 0;
+  ControlSpec spec;
+};
+
 /// For every stage that was compared on some ground, one control at a seeded ground, layer and position (of a decode step where
 /// there is one), on a seeded element that is neither zero nor subnormal. Sorted by ground, then stage.
-std::vector<ControlSpec> plan_controls(const std::vector<ControlGround>& grounds, const Thresholds& thresholds,
-                                       std::uint64_t seed);
+std::vector<PlannedControl> plan_controls(const std::vector<ControlGround>& grounds, const Thresholds& thresholds,
+                                          std::uint64_t seed);
 
 /// Runs the control (or, without `run`, alters arm B's record in memory) and looks for the first mismatch of that step.
 ControlResult run_control(const ControlSpec& spec, const ControlGround& ground, const Thresholds& thresholds,

@@ -20,6 +20,7 @@ namespace {
 struct Case {
   Case(const PromptPair& p) : pair(p), in_a(p.a), in_b(p.b) {}
   const PromptPair& pair;
+  ExpMode exp = ExpMode::aligned;
   RecordIndex in_a, in_b;
   Alignment alignment;
   Comparison comparison;
@@ -45,10 +46,16 @@ const Finding* first_above(const Comparison& comparison) {
   return found == all.end() ? nullptr : &*found;
 }
 
+ExpMode mode_of(const PromptPair& pair, const ExperimentSpec& spec, const RunInfo& run) {
+  if (run.source == Source::compare) return ExpMode::aligned;
+  if (const auto mode = exp_mode_from_name(pair.a.exp)) return *mode;
+  return exp_mode_from_name(pair.b.exp).value_or(spec.exp);
+}
+
 /// The arms computed other things than the pair claims: nothing may be judged.
-std::optional<Judgement> not_comparable(const Case& one, const RunInfo& run, ExpMode exp) {
+std::optional<Judgement> not_comparable(const Case& one, const RunInfo& run) {
   const PromptPair& pair = one.pair;
-  if (exp == ExpMode::aligned && run.source != Source::compare && pair.a.n_prompt == 1 && pair.b.n_prompt == 1)
+  if (one.exp == ExpMode::aligned && run.source != Source::compare && pair.a.n_prompt == 1 && pair.b.n_prompt == 1)
     return Judgement{Reason::one_token_prompt, "the prompt has one token"};
   if (auto text = not_as_declared(pair, run)) return Judgement{Reason::arm_not_as_declared, *text};
   if (one.alignment.misaligned) return one.alignment.misaligned;
@@ -59,13 +66,13 @@ std::optional<Judgement> not_comparable(const Case& one, const RunInfo& run, Exp
 }
 
 /// Reasons for which an agreement would be worth nothing.
-std::optional<Judgement> vacuous(const Case& one, const RunInfo& run, ExpMode exp) {
+std::optional<Judgement> vacuous(const Case& one, const RunInfo& run) {
   const PromptPair& pair = one.pair;
   for (const Capture* capture : {&pair.a, &pair.b})
     if (capture->fault_planted && capture->fault_effects == 0)
       return Judgement{Reason::fault_without_effect,
                        fmt::format("the fault planted in arm {} changed no element", capture == &pair.a ? 'A' : 'B')};
-  if (exp == ExpMode::aligned && run.source != Source::compare)
+  if (one.exp == ExpMode::aligned && run.source != Source::compare)
     if (auto text = decode_without_history(pair)) return Judgement{Reason::decode_read_no_history, *text};
   if (one.comparison.mismatches.empty() && same_description(pair))
     return Judgement{Reason::arms_do_not_differ, "both arms recorded the same schedule, backend, plan, routes, build and host"};
@@ -88,7 +95,7 @@ Judgement judge_aligned(const Case& one, const RunInfo& run) {
     if (not_finite) detail += fmt::format("; {} NaN and {} Inf in B", d.nan_b, d.inf_b);
     return {not_finite ? Reason::nan_in_b : Reason::above_threshold, detail};
   }
-  if (auto judgement = vacuous(one, run, ExpMode::aligned)) return *judgement;
+  if (auto judgement = vacuous(one, run)) return *judgement;
   for (const Finding& finding : mismatches)
     if (finding.nan_in_a) return {Reason::nan_in_a, found_at(finding)};
   if (one.alignment.missing_count > 0)
@@ -102,7 +109,7 @@ Judgement judge_aligned(const Case& one, const RunInfo& run) {
 }
 
 Judgement judge_as_designed(const Case& one, const RunInfo& run) {
-  if (auto judgement = vacuous(one, run, ExpMode::as_designed)) return *judgement;
+  if (auto judgement = vacuous(one, run)) return *judgement;
   return {Reason::as_designed, fmt::format("{} rows measured", one.comparison.counts.compared)};
 }
 
@@ -135,8 +142,10 @@ void name_first(PromptOutcome& prompt, bool compared) {
 
 PromptOutcome judge_prompt(Case& one, const ExperimentSpec& spec, const RunInfo& run, const Comparator& comparator) {
   const PromptPair& pair = one.pair;
-  const bool aligned = spec.exp == ExpMode::aligned;
+  one.exp = mode_of(pair, spec, run);
+  const bool aligned = one.exp == ExpMode::aligned;
   PromptOutcome prompt;
+  prompt.exp = one.exp;
   prompt.id = pair.b.prompt_id.empty() ? pair.a.prompt_id : pair.b.prompt_id;
   prompt.n_tokens = std::max(pair.a.n_prompt, pair.b.n_prompt);
   prompt.cut_from = pair.cut_from;
@@ -153,7 +162,7 @@ PromptOutcome judge_prompt(Case& one, const ExperimentSpec& spec, const RunInfo&
   prompt.keys.compared = one.alignment.compared;
   prompt.bit_equality_claimed = aligned && claims_bit_equality(pair.a, pair.b);
 
-  const std::optional<Judgement> refused = not_comparable(one, run, spec.exp);
+  const std::optional<Judgement> refused = not_comparable(one, run);
   if (refused) {
     prompt.judgement = *refused;
   } else {
@@ -168,7 +177,7 @@ PromptOutcome judge_prompt(Case& one, const ExperimentSpec& spec, const RunInfo&
   name_first(prompt, one.judged);
   std::optional<int> layer;
   if (prompt.first && !once_per_token(prompt.first->stage)) layer = prompt.first->layer;
-  measure_table(pair, one.in_a, one.in_b, spec.exp, layer, prompt);
+  measure_table(pair, one.in_a, one.in_b, one.exp, layer, prompt);
   return prompt;
 }
 
@@ -176,15 +185,12 @@ std::vector<ControlResult> run_controls(const std::deque<Case>& cases, const Exp
                                         const Comparator& comparator) {
   std::vector<ControlGround> grounds;
   for (const Case& one : cases)
-    if (one.judged)
+    if (one.judged && one.exp == ExpMode::aligned)
       grounds.push_back({&one.pair, &one.in_a, &one.in_b, &one.alignment.pairs, !one.comparison.mismatches.empty(),
                          claims_bit_equality(one.pair.a, one.pair.b)});
   std::vector<ControlResult> results;
-  for (const ControlSpec& control : plan_controls(grounds, spec.thresholds, spec.seed)) {
-    const auto ground = std::find_if(grounds.begin(), grounds.end(),
-                                     [&](const ControlGround& g) { return g.pair->b.prompt_id == control.prompt_id; });
-    results.push_back(run_control(control, *ground, spec.thresholds, run, comparator));
-  }
+  for (const PlannedControl& control : plan_controls(grounds, spec.thresholds, spec.seed))
+    results.push_back(run_control(control.spec, grounds[control.ground], spec.thresholds, run, comparator));
   return results;
 }
 
@@ -224,7 +230,7 @@ Outcome judge(const std::vector<PromptPair>& pairs, const ExperimentSpec& spec, 
     outcome.prompts.push_back(judge_prompt(one, spec, run, comparator));
     outcome.keys += outcome.prompts.back().keys;
   }
-  if (spec.exp == ExpMode::aligned) outcome.controls = run_controls(cases, spec, runner, comparator);
+  outcome.controls = run_controls(cases, spec, runner, comparator);
   outcome.collapse = judge_collapse(outcome.prompts, spec.collapse_token);
   outcome.judgement = over_all(outcome);
   outcome.cause.state = outcome.verdict() == Verdict::diverged ? CauseState::unexplained : CauseState::none;

@@ -42,6 +42,7 @@ struct RunInfo {
   std::int64_t unreadable_lines = 0;  // of JSONL: more than 0 makes an agreement INCONCLUSIVE
 };
 
+/// Mode: `compare` meets captures by key, so E1; else what the captures say (`exp`), else the experiment's.
 struct PromptPair {
   Capture a, b;
   /// Rows of every forward call as they were ordered; empty: not checked (analyze, compare).
@@ -105,7 +106,8 @@ struct KeyCounts {
 
 struct PromptOutcome {
   std::string id;
-  std::int32_t n_tokens = 0;  // of the prompt; 0: unknown
+  ExpMode exp = ExpMode::aligned;  // as its captures say, else the experiment's
+  std::int32_t n_tokens = 0;       // of the prompt; 0: unknown
   std::int32_t cut_from = 0;
   Judgement judgement;
   KeyCounts keys;

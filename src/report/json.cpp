@@ -52,9 +52,7 @@ Json control_json(const isolate::ControlResult& control) {
 
 Json table_json(const Outcome& outcome, const PromptOutcome& prompt) {
   const isolate::TableRow& row = prompt.table;
-  Json table = {{"prompt", prompt.id},
-                {"exp", isolate::name(outcome.experiment.exp)},
-                {"first_mismatch_stage", row.first_mismatch_stage}};
+  Json table = {{"prompt", prompt.id}, {"exp", isolate::name(prompt.exp)}, {"first_mismatch_stage", row.first_mismatch_stage}};
   for (const Stage stage : post_wo_stages()) table[fmt::format("{}_mae", name(stage))] = number(row.mae_of(stage));
   table["logits_mean_delta"] = number(row.logits_mean_delta);
   table["prefill_last_top1"] = or_null(row.prefill_last_top1);

@@ -35,7 +35,7 @@ std::string top_line(char arm, const std::optional<isolate::TopTokens>& top) {
 std::string prompt_log(const Outcome& outcome, const PromptOutcome& prompt) {
   std::string out = fmt::format("{}\nprompt {}, {} tokens", outcome.experiment.title, prompt.id, prompt.n_tokens);
   if (prompt.cut_from > 0) out += fmt::format(" (cut from {})", prompt.cut_from);
-  out += fmt::format(", mode {}, span {}\n", isolate::name(outcome.experiment.exp), outcome.experiment.span);
+  out += fmt::format(", mode {}, span {}\n", isolate::name(prompt.exp), outcome.experiment.span);
   out += fmt::format("rows of every forward call: A {}, B {}\n", schedule(prompt.schedule_a), schedule(prompt.schedule_b));
   out += fmt::format("KV slots of earlier steps read by decode0: {}\n", prompt.kv_slots_read);
   out +=

@@ -23,7 +23,7 @@ std::string result_table(const Outcome& outcome) {
                      outcome.collapse.id);
   for (const PromptOutcome& prompt : outcome.prompts) {
     const isolate::TableRow& row = prompt.table;
-    out += fmt::format("| {} | {} | {} |", prompt.id, isolate::name(outcome.experiment.exp), row.first_mismatch_stage);
+    out += fmt::format("| {} | {} | {} |", prompt.id, isolate::name(prompt.exp), row.first_mismatch_stage);
     for (const Stage stage : kColumns) out += fmt::format(" {} |", cell(row.mae_of(stage)));
     out += fmt::format(" {} | {} | {} |\n", cell(row.prefill_last_top1), cell(row.decode0_top1),
                        row.collapse ? (*row.collapse ? "true" : "false") : "None");

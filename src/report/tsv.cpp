@@ -46,7 +46,7 @@ std::string tsv(const isolate::Outcome& outcome) {
   std::string out = fmt::format("{}\n{}\n", outcome.experiment.title, fmt::join(columns, "\t"));
   for (const isolate::PromptOutcome& prompt : outcome.prompts) {
     const isolate::TableRow& row = prompt.table;
-    std::vector<std::string> cells = {prompt.id, std::string(isolate::name(outcome.experiment.exp)), row.first_mismatch_stage};
+    std::vector<std::string> cells = {prompt.id, std::string(isolate::name(prompt.exp)), row.first_mismatch_stage};
     for (const Stage stage : kMaeColumns) cells.push_back(cell(row.mae_of(stage)));
     cells.push_back(cell(row.logits_mean_delta));
     cells.push_back(cell(row.prefill_last_top1));

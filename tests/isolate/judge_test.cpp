@@ -430,6 +430,7 @@ TEST(Judge, AsDesignedIsMeasuredAndNeverJudged) {
   options.arm = 'b';
   pair.b = Toy(options, {}).run();
   pair.b.n_prompt = 5;
+  pair.a.exp = pair.b.exp = "E0";
   pair.declared_schedule_b = pair.b.schedule;
   ExperimentSpec spec;
   spec.exp = ExpMode::as_designed;

@@ -1,0 +1,28 @@
+// What analyze and compare share: captures from files, name maps, the settings of the run that wrote them.
+#pragma once
+
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "isolate/outcome.h"
+#include "trace/load.h"
+#include "trace/name_map.h"
+
+namespace greta::cli {
+
+/// A map of another engine's stage names: TOML with one table, [points], "their name" = "our stage"; a name may hold one
+/// "{layer}". Throws Error: syntax, an unknown key or stage, a point given twice.
+NameMap load_name_map(const std::filesystem::path& file);
+
+/// The built-in experiment without prompts; under the manifest's experiment id where that is another one.
+isolate::ExperimentSpec experiment_of(const LoadedCaptures& loaded);
+/// Thresholds and collapse token that `isolate` wrote into verdict.json of a verified run directory; nothing measured is read
+/// from there.
+void apply_settings_of_run(const std::filesystem::path& directory, isolate::ExperimentSpec& spec);
+
+/// One line on stderr for each thing that could not be read; after 20 their number.
+void print_issues(const std::vector<Issue>& issues);
+
+}  // namespace greta::cli
