@@ -1,15 +1,30 @@
 // Entry point: parses the command line, runs one verb, turns errors into one line and an exit code.
 #include <fmt/format.h>
-
 #include <unistd.h>
 
+#include <cerrno>
 #include <csignal>
 #include <cstdio>
+#include <cstring>
 #include <exception>
 #include <new>
+#include <string>
 
 #include "cli/verbs.h"
 #include "core/error.h"
+
+namespace {
+
+/// Not fmt::print: it throws where stderr cannot be written, and here nothing is left to catch that.
+void complain(const std::string& message) { std::fputs(("greta: error: " + message + "\n").c_str(), stderr); }
+
+/// What was printed must have arrived: a full disk behind stdout is a failure.
+int after_flush(int exit_code) {
+  if (std::fflush(stdout) != 0 || std::ferror(stdout) != 0) greta::fail("stdout: {}", std::strerror(errno));
+  return exit_code;
+}
+
+}  // namespace
 
 int main(int argc, char** argv) {
   using namespace greta;
@@ -31,16 +46,16 @@ int main(int argc, char** argv) {
   cli::add_remote(app, program);
   try {
     app.parse(argc, argv);
-    return program.action ? program.action() : static_cast<int>(ExitCode::misuse);
+    return after_flush(program.action ? program.action() : static_cast<int>(ExitCode::misuse));
   } catch (const CLI::ParseError& error) {
     if (error.get_exit_code() == 0) return app.exit(error);  // --help, --version
-    fmt::print(stderr, "greta: error: {} (see greta --help)\n", error.what());
+    complain(fmt::format("{} (see greta --help)", error.what()));
   } catch (const Error& error) {
-    fmt::print(stderr, "greta: error: {}\n", error.what());
+    complain(error.what());
   } catch (const std::bad_alloc&) {
-    fmt::print(stderr, "greta: error: out of memory; use a smaller model, --chunk or --span\n");
+    complain("out of memory; use a smaller model, --chunk or --span");
   } catch (const std::exception& error) {
-    fmt::print(stderr, "greta: error: {}\n", error.what());
+    complain(error.what());
   }
   return static_cast<int>(ExitCode::misuse);
 }
