@@ -15,15 +15,14 @@ namespace {
 #define GRETA_SPACE R"(\p{Z}\x{9}-\x{d}\x{85})"
 // Llama 3 (its tokenizer's published split pattern). The contractions are ASCII letters in either case: a caseless group would
 // let U+017F, the long s, end a word as well.
-// clang-format off: one alternative a line
+// clang-format off
 constexpr const char* kLlama3 =
     "'(?:[sS]|[tT]|[rR][eE]|[vV][eE]|[mM]|[lL][lL]|[dD])"  // English contractions
     R"(|[^\r\n\p{L}\p{N}]?\p{L}+)"                         // a word, with one character before it
     R"(|\p{N}{1,3})"                                       // digits, up to three
     R"(| ?[^)" GRETA_SPACE R"(\p{L}\p{N}]+[\r\n]*)"        // punctuation, with the line ends after it
     "|[" GRETA_SPACE R"(]*[\r\n]+)"                        // blank lines
-    "|[" GRETA_SPACE "]+(?![^" GRETA_SPACE
-    "])"  // space, all but the last before a word
+    "|[" GRETA_SPACE "]+(?![^" GRETA_SPACE "])"           // space, all but the last before a word
     "|[" GRETA_SPACE "]+";
 // clang-format on
 #undef GRETA_SPACE
