@@ -15,6 +15,7 @@ enum class IssueKind : std::uint8_t {
   missing_field,  // a record that cannot be placed, or was placed by assumption
   unknown_point,  // a stage name that is neither ours nor in the name map
   unknown_event,
+  unused,     // a field that is there and says nothing to us (a hash or dtype of another kind)
   duplicate,  // a key twice with the same values
   conflict,   // a key twice with different values: the first is kept
 };
@@ -28,7 +29,8 @@ struct Issue {
   std::string what;        // one line
   /// Whether something that belongs to the comparison may be missing or wrong because of it.
   bool loses_data() const {
-    return kind != IssueKind::unknown_point && kind != IssueKind::unknown_event && kind != IssueKind::duplicate;
+    return kind != IssueKind::unknown_point && kind != IssueKind::unknown_event && kind != IssueKind::unused &&
+           kind != IssueKind::duplicate;
   }
   /// "trace.jsonl:12: unreadable: column 3: expected ':'".
   std::string text() const;
