@@ -112,7 +112,11 @@ PromptSpec parse_prompt(const toml::table& table, const std::string& where, cons
   const auto file = keys.text("file");
   if (text.has_value() == file.has_value()) fail("{}: give exactly one of text and file", where);
   PromptSpec prompt;
-  if (file) prompt = prompt_from_file(directory / *file);
+  try {
+    if (file) prompt = prompt_from_file(directory / *file);
+  } catch (const Error& error) {
+    fail("{}: {}", where, error.what());
+  }
   if (text) prompt.text = *text;
   if (const auto id = keys.text("id")) prompt.id = *id;
   check_id(prompt.id, where);

@@ -159,7 +159,6 @@ PromptOutcome judge_prompt(Case& one, const ExperimentSpec& spec, const RunInfo&
     prompt.missing.push_back(fmt::format("and {} more", more));
   prompt.not_exposed = one.alignment.not_exposed;
   prompt.keys.expected = one.alignment.expected;
-  prompt.keys.compared = one.alignment.compared;
   prompt.bit_equality_claimed = aligned && claims_bit_equality(pair.a, pair.b);
 
   const std::optional<Judgement> refused = not_comparable(one, run);

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include "report/tsv.h"
 #include "report/words.h"
 
 namespace greta::report {
@@ -10,6 +11,12 @@ namespace {
 using isolate::Mismatch;
 using isolate::Outcome;
 using isolate::PromptOutcome;
+
+std::string names(std::span<const Stage> stages) {
+  std::string out = list(stages);
+  std::erase(out, '`');
+  return out;
+}
 
 std::string mismatch_block(const Mismatch& mismatch) {
   std::string out = fmt::format(
@@ -48,15 +55,15 @@ std::string prompt_log(const Outcome& outcome, const PromptOutcome& prompt) {
                      keys.compared, keys.bit_equal, keys.drifted, keys.above);
   for (const std::string& missing : prompt.missing) out += fmt::format("missing: {}\n", missing);
   for (const std::string& hidden : prompt.not_exposed) out += fmt::format("not exposed: {}\n", hidden);
-  out += fmt::format("\nstages: {}\n", list(prompt.compared_stages));
+  out += fmt::format("\nstages: {}\n", names(prompt.compared_stages));
   out += fmt::format("MAE over the slice, prefill_last against decode0, layer {}:\n", prompt.table.layer);
   for (const auto& [stage, mae] : prompt.table.mae)
-    out += fmt::format("  {:<13}{}\n", name(stage), mae ? fmt::format("{:.17g}", *mae) : "None");
+    out += fmt::format("  {:<13}{}\n", name(stage), mae ? python_repr(*mae) : "None");
   out += top_line('A', prompt.top_a) + top_line('B', prompt.top_b);
   out += fmt::format("\ncausally minimal mismatches: {}\n", prompt.minimal.size());
   for (const Mismatch& mismatch : prompt.minimal) out += mismatch_block(mismatch);
   out += fmt::format("inherited: {} rows{}\n", prompt.inherited,
-                     prompt.inherited > 0 ? " of " + list(prompt.inherited_stages) : "");
+                     prompt.inherited > 0 ? " of " + names(prompt.inherited_stages) : "");
   if (prompt.drift) out += "drift, first row:\n" + mismatch_block(*prompt.drift);
   out += "\ncontrols:\n";
   for (const auto& control : outcome.controls) {

@@ -74,6 +74,21 @@ std::string arm(char letter, const isolate::ArmOutcome& one, bool es) {
   return out + ".\n";
 }
 
+std::string mode(const Outcome& outcome, bool es) {
+  if (outcome.run.source == isolate::Source::compare)
+    return es ? "- Las filas se emparejan por clave (prompt, posición, capa, etapa), y solo si sus tokens son iguales.\n"
+              : "- Rows meet by key (prompt, position, layer, stage), and only if their tokens are equal.\n";
+  if (outcome.experiment.exp == isolate::ExpMode::aligned)
+    return say(es, "- Modo E1 (alineado), con todas las banderas de alineación activas: {}.\n",
+               "- Mode E1 (aligned), with all alignment flags on: {}.\n",
+               list(isolate::alignment_flags(outcome.experiment.exp)));
+  return es ? "- Modo E0 (tal como está diseñado): `decode0` es el primer token generado, así que las filas comparadas son de "
+              "tokens distintos. Se mide y no se juzga.\n"
+            : "- Mode E0 (as designed): `decode0` is the first generated token, so the rows compared belong to different "
+              "tokens. It "
+              "is measured and not judged.\n";
+}
+
 std::string top_change(const PromptOutcome& prompt, bool es) {
   if (!prompt.top_a || !prompt.top_b) return "";
   const auto& a = *prompt.top_a;
@@ -90,8 +105,8 @@ std::string top_change(const PromptOutcome& prompt, bool es) {
 
 std::string mismatch_sentences(const PromptOutcome& prompt, bool es) {
   const auto& first = *prompt.first;
-  std::string out = say(es, "primera discrepancia en {} (paso {} del brazo B): {}. Operandos: {}.",
-                        "first mismatch at {} (step {} of arm B): {}. Operands: {}.",
+  std::string out = say(es, "primera discrepancia en {} (paso {} del brazo B): {}. Evidencia: {}.",
+                        "first mismatch at {} (step {} of arm B): {}. Evidence: {}.",
                         place(first.stage, first.layer, first.position, language(es)), first.step,
                         measures(first.difference, language(es)), evidence(first, language(es)));
   if (prompt.minimal.size() > 1) {
@@ -209,15 +224,7 @@ std::string context(const Outcome& outcome, bool es) {
 
 std::string method(const Outcome& outcome, bool es) {
   const auto& spec = outcome.experiment;
-  const auto flags = isolate::alignment_flags(spec.exp);
-  std::string out = spec.exp == isolate::ExpMode::aligned
-                        ? say(es, "- Modo E1 (alineado), con todas las banderas de alineación activas: {}.\n",
-                              "- Mode E1 (aligned), with all alignment flags on: {}.\n", list(flags))
-                        : say(es,
-                              "- Modo E0 (tal como está diseñado): `decode0` es el primer token generado, así que las filas "
-                              "comparadas son de tokens distintos. Se mide y no se juzga.\n",
-                              "- Mode E0 (as designed): `decode0` is the first generated token, so the rows compared belong to "
-                              "different tokens. It is measured and not judged.\n");
+  std::string out = mode(outcome, es);
   for (const PromptOutcome& prompt : outcome.prompts) {
     out += prompt.n_tokens > 0
                ? say(es, "- Prompt `{}`: {} tokens", "- Prompt `{}`: {} tokens", prompt.id, prompt.n_tokens)
@@ -293,15 +300,15 @@ std::string conclusion(const Outcome& outcome, bool es) {
                         return prompt->minimal.size() == 1 && !prompt->drift;
                       });
   if (single && first)
-    out +=
-        say(es,
-            "El error entra en `{}`{}: todo lo que se calculó antes es igual bit a bit en ambos brazos, y todo lo que difiere "
-            "después puede heredarlo de ahí. ",
-            "The error enters at `{}`{}: all that was computed before it is equal bit for bit in both arms, and all that "
-            "differs after "
-            "it can inherit it from there. ",
-            name(first->stage),
-            once_per_token(first->stage) ? std::string() : say(es, " de la capa {}", " of layer {}", first->layer));
+    out += say(es,
+               "El error entra en `{}`{}: todas las filas registradas antes son iguales bit a bit en ambos brazos, y todo lo "
+               "que difiere "
+               "después puede heredarlo de ahí. ",
+               "The error enters at `{}`{}: every row recorded before it is equal bit for bit in both arms, and all that "
+               "differs after "
+               "it can inherit it from there. ",
+               name(first->stage),
+               once_per_token(first->stage) ? std::string() : say(es, " de la capa {}", " of layer {}", first->layer));
   else
     out += firsts(facts, es) + " ";
   if (outcome.cause.state == isolate::CauseState::unexplained)

@@ -80,6 +80,20 @@ std::string first_mismatch(const PromptOutcome& prompt) {
   return out;
 }
 
+std::string mode_of(const Outcome& outcome) {
+  if (outcome.run.source == isolate::Source::compare) return "captures met by key: prompt, position, layer, stage";
+  const auto flags = isolate::alignment_flags(outcome.experiment.exp);
+  if (flags.empty()) return "E0, as designed: measured, not judged";
+  return "E1, aligned by " + without_backquotes(list(flags));
+}
+
+std::string collapse_line(const Outcome& outcome) {
+  const int measured = summarise(outcome).measured;
+  if (measured == 0) return "unknown: no logits";
+  return fmt::format("{}: {} of {} prompts give token {} at decode0", outcome.collapse.value, outcome.collapse.rows, measured,
+                     outcome.collapse.id);
+}
+
 std::string tops(const PromptOutcome& prompt) {
   const auto one = [](const std::optional<isolate::TopTokens>& top) {
     if (!top) return std::string("no logits");
@@ -94,10 +108,7 @@ std::string tops(const PromptOutcome& prompt) {
 
 std::string text(const Outcome& outcome) {
   std::string out = fmt::format("{}\n", outcome.experiment.title);
-  const auto flags = isolate::alignment_flags(outcome.experiment.exp);
-  out += fmt::format("mode        {}{}, {}\n", isolate::name(outcome.experiment.exp),
-                     flags.empty() ? " (as designed: measured, not judged)" : " aligned: " + without_backquotes(list(flags)),
-                     isolate::name(outcome.run.source));
+  out += fmt::format("mode        {}\n", mode_of(outcome));
   if (!outcome.run.model_path.empty()) out += fmt::format("model       {}\n", outcome.run.model_path);
   out += arm_line('A', outcome.a) + arm_line('B', outcome.b);
   for (const std::string& note : outcome.run.notes) out += fmt::format("note        {}\n", note);
@@ -107,7 +118,7 @@ std::string text(const Outcome& outcome) {
   });
   if (shown != outcome.prompts.end()) out += first_mismatch(*shown);
   for (const PromptOutcome& prompt : outcome.prompts) out += tops(prompt);
-  out += fmt::format("collapse    {}\n", collapse(outcome, Language::english));
+  out += fmt::format("collapse    {}\n", collapse_line(outcome));
   out += fmt::format("keys        {} of {} compared: {} bit-equal, {} within the thresholds, {} above\n", outcome.keys.compared,
                      outcome.keys.expected, outcome.keys.bit_equal, outcome.keys.drifted, outcome.keys.above);
   for (const PromptOutcome& prompt : outcome.prompts)

@@ -17,14 +17,14 @@ using isolate::OperandEvidence;
 bool spanish(Language language) { return language == Language::spanish; }
 
 std::string odd_operand(const OperandEvidence& operand, bool es) {
-  if (!operand.b_is_what_was_written)
-    return es ? fmt::format("el operando `{}` que leyó el brazo B no es lo que se escribió en `{}`", operand.name, operand.b)
-              : fmt::format("operand `{}` as arm B read it is not what was written to `{}`", operand.name, operand.b);
   if (!operand.same_origin || operand.a != operand.b)
-    return es ? fmt::format("el operando `{}` es `{}` en A y `{}` en B", operand.name, operand.a, operand.b)
-              : fmt::format("operand `{}` is `{}` in A and `{}` in B", operand.name, operand.a, operand.b);
-  return es ? fmt::format("el operando `{}` (`{}`) tiene otros valores en B", operand.name, operand.a)
-            : fmt::format("operand `{}` (`{}`) holds other values in B", operand.name, operand.a);
+    return say(es, "el operando `{}` es `{}` en A y `{}` en B", "operand `{}` is `{}` in A and `{}` in B", operand.name,
+               operand.a, operand.b);
+  if (!operand.b_is_what_was_written)
+    return say(es, "el operando `{}` que leyó el brazo B no es lo que escribió `{}`",
+               "operand `{}` as arm B read it is not what `{}` wrote", operand.name, operand.b);
+  return say(es, "el operando `{}` (`{}`) tiene otros valores en B", "operand `{}` (`{}`) holds other values in B",
+             operand.name, operand.a);
 }
 
 }  // namespace
@@ -122,19 +122,19 @@ std::string collapse(const isolate::Outcome& outcome, Language language) {
   const int measured = summarise(outcome).measured;
   if (measured == 0) return es ? "No hay logits de los que juzgar un colapso." : "There are no logits to judge a collapse by.";
   if (found.value)
-    return say(es, "Hay colapso: {} de {} prompts dan el token {} en decode0, y prefill_last no lo da en todos ellos.",
-               "Collapse: {} of {} prompts give token {} at decode0, and prefill_last does not in all of them.", found.rows,
-               measured, found.id);
+    return say(es, "Hay colapso: {} de {} prompts dan el token {} en decode0, y prefill_last da otro en al menos uno de ellos.",
+               "Collapse: {} of {} prompts give token {} at decode0, and prefill_last gives another in at least one of them.",
+               found.rows, measured, found.id);
   return say(es, "No hay colapso: {} de {} prompts dan el token {} en decode0.",
              "No collapse: {} of {} prompts give token {} at decode0.", found.rows, measured, found.id);
 }
 
 std::string controls(const isolate::Outcome& outcome, Language language) {
   const bool es = spanish(language);
-  if (outcome.controls.empty()) return es ? "no se plantó ningún control" : "no control was planted";
+  if (outcome.controls.empty()) return es ? "no se plantó ninguno" : "none was planted";
   const bool in_memory = outcome.controls.front().in_memory;
-  std::string out = say(es, "{} de {} controles encontrados en su sitio", "{} of {} controls found at their place",
-                        outcome.controls_found(), outcome.controls.size());
+  std::string out = say(es, "{} de {} encontrados en su sitio", "{} of {} found at their place", outcome.controls_found(),
+                        outcome.controls.size());
   if (es) {
     out += in_memory ? " (en memoria: se alteró un registro, no la ejecución)"
                      : " (el paso de decode se repitió con la perturbación plantada en las operaciones)";
@@ -145,7 +145,7 @@ std::string controls(const isolate::Outcome& outcome, Language language) {
   for (const auto& control : outcome.controls) {
     if (control.found) continue;
     out += say(es, "; el de `{}` ({}) se encontró en: {}", "; that of `{}` ({}) was found at: {}", name(control.spec.stage),
-               control.spec.magnitude(), control.where);
+               control.spec.magnitude(), es && control.where == "nothing" ? "ningún sitio" : control.where);
     break;
   }
   return out;
