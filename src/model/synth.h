@@ -53,7 +53,7 @@ struct SynthVocabulary {
   std::vector<std::string> merges;  // "left right"
   std::int32_t begin_of_text = 0, end_of_text = 0, end_of_turn = 0;
 };
-/// Throws Error where `size` is below 267 or above the 987,000 that appended letters can name.
+/// Throws Error where `size` is below 267 or above the 950,994 that appended letters can name.
 SynthVocabulary synth_vocabulary(int size);
 
 }  // namespace greta
