@@ -88,11 +88,11 @@ class Collector {
         ++conflicts;
       }
     }
+    const std::string held =
+        fmt::format("rows of arm {} of prompt {} that another file held", into.arm, quote(into.prompt_id, 40));
     if (conflicts > 0)
-      out.issues.push_back(
-          {IssueKind::conflict, file, 0, conflicts,
-           fmt::format("rows of arm {} of prompt {} that were read before with other values: the first are kept", into.arm,
-                       quote(into.prompt_id, 40))});
+      out.issues.push_back({IssueKind::conflict, file, 0, conflicts, held + " with other values: the first are kept"});
+    if (duplicates > 0) out.issues.push_back({IssueKind::duplicate, file, 0, duplicates, held + " too: kept once"});
     if (into.foreign && !from.foreign) {
       from.records = std::move(into.records);
       from.logits = std::move(into.logits);

@@ -32,9 +32,11 @@ bool is_there(const fs::path& path) {
   return fs::exists(fs::symlink_status(path, error));
 }
 
-/// Absolute, without "." and "..", without a slash at the end.
+/// Absolute, without ".", ".." and links, without a slash at the end.
 fs::path plain(const fs::path& path) {
-  std::string text = fs::absolute(path).lexically_normal().string();
+  std::error_code error;
+  std::string text = fs::weakly_canonical(fs::absolute(path), error).string();
+  if (error) text = fs::absolute(path).lexically_normal().string();
   while (text.size() > 1 && text.ends_with('/')) text.pop_back();
   return text;
 }

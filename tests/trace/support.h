@@ -51,6 +51,8 @@ inline std::string slurp(const std::filesystem::path& path) {
 }
 inline void spew(const std::filesystem::path& path, const std::string& content) {
   std::filesystem::create_directories(path.parent_path());
+  std::error_code ignored;
+  std::filesystem::remove(path, ignored);  // writing over a file makes some file systems wait for the disk
   std::ofstream(path, std::ios::binary) << content;
 }
 /// what() of the Error that `f` throws; empty where it throws none. Every message is one line.
