@@ -84,17 +84,30 @@ bool can_hold_control(const RecordPair& pair) {
   return !pair.reread && b.nan == 0 && b.count > 0 && b.zero < b.count;
 }
 
-/// The pairs of a stage in which a control may be planted: of decode steps, else (captures of prefills only) any.
+/// The pairs of a stage in which a control may be planted: of decode steps; where nothing was decoded (captures of prefills
+/// only), any.
 std::vector<Candidate> candidates(const std::vector<ControlGround>& grounds, Stage stage) {
   std::vector<Candidate> decoded, any;
+  bool decodes = false;
   for (std::size_t g = 0; g < grounds.size(); ++g) {
     for (const RecordPair& pair : *grounds[g].pairs) {
+      decodes = decodes || pair.b->phase == Phase::decode;
       if (pair.b->stage != stage || !can_hold_control(pair)) continue;
       any.push_back({g, &pair});
       if (pair.b->phase == Phase::decode) decoded.push_back({g, &pair});
     }
   }
-  return decoded.empty() ? any : decoded;
+  return decodes ? decoded : any;
+}
+
+/// What the row of a control's run must equal if nothing reached it: arm A's row of the key or, of arm B's own, the one of the
+/// latest step up to the row's (a KV slot may have changed between steps).
+const StageRecord* expected_row(const StageRecord& row, const RecordIndex& reference, bool own) {
+  const auto all = reference.all(key_of(row));
+  const StageRecord* expected = nullptr;
+  for (const StageRecord* record : all)
+    if (expected == nullptr || (own && record->step <= row.step && record->step >= expected->step)) expected = record;
+  return expected;
 }
 
 }  // namespace
@@ -173,7 +186,7 @@ ControlResult run_control(const ControlSpec& spec, const ControlGround& ground, 
     return order(left) < order(right);
   });
   for (const StageRecord* row : rows) {
-    const StageRecord* other = reference.find(key_of(*row));
+    const StageRecord* other = expected_row(*row, reference, ground.arms_differ);
     if (other == nullptr || other->exposure != Exposure::exposed) continue;
     const Difference d = comparator(*other, *row);
     if (d.bit_equal || (!ground.bit_equality && !above(thresholds, row->stage, d))) continue;

@@ -241,7 +241,7 @@ std::string method(const Outcome& outcome, bool es) {
                                      [](const PromptOutcome& prompt) { return !prompt.compared_stages.empty(); });
   if (compared != outcome.prompts.end())
     out += say(es, "- Etapas comparadas: {}; capas: {}.\n", "- Stages compared: {}; layers: {}.\n",
-               list(compared->compared_stages), spec.layers.text());
+               list(compared->compared_stages), spec.layers.all && es ? "todas" : spec.layers.text());
   for (const PromptOutcome& prompt : outcome.prompts) {
     if (prompt.not_exposed.empty()) continue;
     out += say(es, "- No expuestas por la ruta elegida: {}.\n", "- Not exposed by the chosen route: {}.\n",

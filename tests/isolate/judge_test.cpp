@@ -134,6 +134,35 @@ TEST(Judge, ASlotRereadByALaterStepMeetsTheRecordOfItsKey) {
   EXPECT_EQ(outcome.keys.compared, outcome.keys.expected);
 }
 
+TEST(Judge, ControlsMeetASlotAsTheirStepFoundIt) {
+  // A slot of the prefix that decode0 found changed: the control's run finds it changed too, and that is no finding of its own.
+  const ToyOptions options;
+  PromptPair pair = toy_pair(options);
+  StageRecord reread = record_at(pair.b, 2, 0, Stage::v_cache);
+  reread.reread = true;
+  reread.step = 1;
+  reread.phase = Phase::decode;
+  std::vector<double> row = reread.print.sample;
+  row[3] += 0.5;
+  set_row(reread, row);
+  pair.b.records.push_back(reread);
+  const auto runner = [inner = toy_controls(options), reread](const ControlSpec& spec) {
+    Capture step = inner(spec);
+    step.records.push_back(reread);
+    return step;
+  };
+  const Outcome outcome = judge_one(pair, runner);
+  EXPECT_EQ(outcome.verdict(), Verdict::diverged);
+  EXPECT_EQ(outcome.controls_found(), 24);
+}
+
+TEST(Judge, NoControlIsPlantedOutsideTheDecodeSteps) {
+  const double nan = std::numeric_limits<double>::quiet_NaN();
+  const Outcome outcome = judge_one(toy_pair({}, {{{4, 0, Stage::attn_norm}, nan}}));
+  EXPECT_EQ(outcome.judgement.reason, Reason::nan_in_b);
+  for (const ControlResult& control : outcome.controls) EXPECT_EQ(control.spec.position, 4);
+}
+
 TEST(Judge, OneUlpIsBelowTheThresholdsAndInconclusive) {
   PromptPair pair = toy_pair();
   StageRecord& record = record_at(pair.b, 4, 2, Stage::x_out);
