@@ -19,6 +19,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <type_traits>
 
 #include "core/blocks.h"
 #include "core/dtype.h"
@@ -110,10 +111,10 @@ template <DType kType, int kHalf>
 HWY_INLINE Lanes load_half(const std::byte* row, std::int64_t k) {
   if constexpr (kType == DType::q8_0) {
     const BlockQ8_0& block = reinterpret_cast<const BlockQ8_0*>(row)[k / kQuantBlock];
-    return mul(load_i8(block.q + kHalf * kLanes), set1(scale_f16(block.d)));
+    return mul(load_i8(block.q + kHalf * kLanes), set1_f16(block.d));
   } else if constexpr (kType == DType::q4_0) {
     const BlockQ4_0& block = reinterpret_cast<const BlockQ4_0*>(row)[k / kQuantBlock];
-    return mul(load_nibbles<4 * kHalf>(block.q), set1(scale_f16(block.d)));
+    return mul(load_nibbles<4 * kHalf>(block.q), set1_f16(block.d));
   } else {
     return load_row<kType>(row, k + kHalf * kLanes);
   }

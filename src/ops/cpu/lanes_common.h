@@ -28,12 +28,4 @@ inline T load_as(const std::byte* p) {
 }
 inline std::uint16_t load_u16(const std::byte* p) { return load_as<std::uint16_t>(p); }
 
-/// Binary16 to binary32 without branches for finite values. Exact: the bits of a finite binary16, moved to binary32's place,
-/// are its value times 2^-112.
-inline float scale_f16(std::uint16_t h) {
-  if ((h & 0x7c00u) == 0x7c00u) return f16_to_f32(h);
-  const float magnitude = std::bit_cast<float>((h & 0x7fffu) << 13) * 0x1p112f;
-  return (h & 0x8000u) != 0 ? -magnitude : magnitude;
-}
-
 }  // namespace greta

@@ -83,6 +83,40 @@ HWY_INLINE float reduce_add(Lanes a) {
   const auto s1 = hn::Add(s2, hn::Shuffle2301(s2));
   return hn::GetLane(s1);
 }
+/// reduce_add of each of four: the same trees, sharing their vectors.
+HWY_INLINE void reduce_add4(Lanes a, Lanes b, Lanes c, Lanes d, float* out) {
+#if HWY_TARGET == HWY_AVX3
+  const hn::FixedTag<float, 16> d16;
+  const auto ab = hn::Add(hn::ConcatLowerLower(d16, b.p[0], a.p[0]), hn::ConcatUpperUpper(d16, b.p[0], a.p[0]));
+  const auto cd = hn::Add(hn::ConcatLowerLower(d16, d.p[0], c.p[0]), hn::ConcatUpperUpper(d16, d.p[0], c.p[0]));
+  // Eight lanes of each are left; 128-bit quarters 0 and 2 of a pair hold lanes 0..3 of its two, 1 and 3 hold lanes 4..7.
+  const Part even{_mm512_shuffle_f32x4(ab.raw, cd.raw, _MM_SHUFFLE(2, 0, 2, 0))};
+  const Part odd{_mm512_shuffle_f32x4(ab.raw, cd.raw, _MM_SHUFFLE(3, 1, 3, 1))};
+  const auto s4 = hn::Add(even, odd);
+  const auto s2 = hn::Add(s4, hn::Shuffle1032(s4));
+  const auto s1 = hn::Add(s2, hn::Shuffle2301(s2));
+  const __m512i first = _mm512_set_epi32(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 12, 8, 4, 0);
+  _mm_storeu_ps(out, _mm512_castps512_ps128(_mm512_permutexvar_ps(first, s1.raw)));
+#else
+  const hn::FixedTag<float, 8> d8;
+  const auto a8 = hn::Add(a.p[0], a.p[1]);
+  const auto b8 = hn::Add(b.p[0], b.p[1]);
+  const auto c8 = hn::Add(c.p[0], c.p[1]);
+  const auto d8s = hn::Add(d.p[0], d.p[1]);
+  const auto ab = hn::Add(hn::ConcatLowerLower(d8, b8, a8), hn::ConcatUpperUpper(d8, b8, a8));  // four lanes of a, four of b
+  const auto cd = hn::Add(hn::ConcatLowerLower(d8, d8s, c8), hn::ConcatUpperUpper(d8, d8s, c8));
+  const Part low{_mm256_shuffle_ps(ab.raw, cd.raw, _MM_SHUFFLE(1, 0, 1, 0))};   // a0 a1 c0 c1 | b0 b1 d0 d1
+  const Part high{_mm256_shuffle_ps(ab.raw, cd.raw, _MM_SHUFFLE(3, 2, 3, 2))};  // a2 a3 c2 c3 | b2 b3 d2 d3
+  const auto s2 = hn::Add(low, high);
+  const auto s1 = hn::Add(s2, hn::Shuffle2301(s2));  // a a c c | b b d d
+  float sums[8];
+  hn::StoreU(s1, d8, sums);
+  out[0] = sums[0];
+  out[1] = sums[4];
+  out[2] = sums[2];
+  out[3] = sums[6];
+#endif
+}
 HWY_INLINE Lanes load_f16(const std::byte* p) {
   return each([&](int i) HWY_ATTR {
     const hn::Rebind<hwy::float16_t, F32Tag> d16;
@@ -122,4 +156,11 @@ HWY_INLINE Lanes load_nibbles(const std::uint8_t* p) {
     const auto nibbles = hn::And(hn::ShiftRight<kShift>(bytes), hn::Set(I32Tag(), 15));
     return hn::ConvertTo(F32Tag(), hn::Sub(nibbles, hn::Set(I32Tag(), 8)));
   });
+}
+/// A binary16 scale in every lane, exactly.
+HWY_INLINE Lanes set1_f16(std::uint16_t h) {
+  const hn::Rebind<hwy::float16_t, F32Tag> d16;
+  const hn::Rebind<std::uint16_t, F32Tag> bits;
+  const Part scale = hn::PromoteTo(F32Tag(), hn::BitCast(d16, hn::Set(bits, h)));
+  return each([&](int) HWY_ATTR { return scale; });
 }

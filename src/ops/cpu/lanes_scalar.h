@@ -57,6 +57,13 @@ inline float reduce_add(Lanes a) {
   }
   return a.v[0];
 }
+/// reduce_add of each of four.
+inline void reduce_add4(Lanes a, Lanes b, Lanes c, Lanes d, float* out) {
+  out[0] = reduce_add(a);
+  out[1] = reduce_add(b);
+  out[2] = reduce_add(c);
+  out[3] = reduce_add(d);
+}
 inline Lanes load_f16(const std::byte* p) {
   return each([&](int i) { return f16_to_f32(load_u16(p + 2 * i)); });
 }
@@ -74,3 +81,5 @@ template <int kShift>
 inline Lanes load_nibbles(const std::uint8_t* p) {
   return each([&](int i) { return static_cast<float>(((p[i] >> kShift) & 15) - 8); });
 }
+/// A binary16 scale in every lane, exactly.
+inline Lanes set1_f16(std::uint16_t h) { return set1(f16_to_f32(h)); }

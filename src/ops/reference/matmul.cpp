@@ -1,8 +1,9 @@
 // Matrix product: every output is one 16-lane dot product over the inputs, in their order, whatever the number of rows.
 //
-// Few rows: weights are dequantised in registers, once for every block of rows. Many rows: a few outputs' weights are
-// dequantised to a tile that stays in cache, and all rows pass over it. Both dequantise exactly, so both multiply the same
-// floats in the same order.
+// Few rows: weights are dequantised in registers. Many rows: a block of weights is dequantised to floats that stay in cache,
+// and all rows pass over it; sums that span blocks of inputs wait in memory as their 16 lanes, so each lane's chain goes on
+// where it stopped. Both dequantise exactly, so both multiply the same floats in the same order. The bias is added after the
+// reduction.
 #include "ops/cpu/targets.h"
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "ops/reference/matmul.cpp"
@@ -15,83 +16,196 @@
 HWY_BEFORE_NAMESPACE();
 namespace greta::HWY_NAMESPACE {
 
+using reference::kBlockIns;
+using reference::kBlockOuts;
+using reference::kBlockRows;
 using reference::MatmulArgs;
 
-/// kRows rows by kOuts outputs: outputs o.. of rows r... `weights`: kOuts rows of kType, `stride` bytes apart.
-template <DType kType, int kRows, int kOuts>
-HWY_INLINE void dot_tile(const MatmulArgs& args, std::int64_t r, std::int64_t o, const std::byte* weights,
-                         std::int64_t stride) {
-  const float* x[kRows];
+// Rows and outputs of a register tile: as many sums as the registers hold beside their operands.
+#if HWY_TARGET == HWY_AVX3
+constexpr int kTileRows = 6;
+constexpr int kTileOuts = 4;
+#else
+constexpr int kTileRows = 3;
+constexpr int kTileOuts = 2;
+#endif
+constexpr int kSingleRowOuts = 4;
+
+template <int kRows, int kOuts>
+struct Tile {
   Lanes sum[kRows][kOuts];
-  for (int i = 0; i < kRows; ++i) {
-    x[i] = args.x[r + i];
-    for (int j = 0; j < kOuts; ++j) sum[i][j] = zero();
-  }
+};
+
+/// Goes on with the sums of a tile over `n` inputs. x: kRows rows; weights: kOuts rows of kType, `stride` bytes apart.
+template <DType kType, int kRows, int kOuts>
+HWY_INLINE void accumulate(const float* const* x, const std::byte* weights, std::int64_t stride, std::int64_t n,
+                           Tile<kRows, kOuts>& tile) {
   const auto step = [&](std::int64_t at, const Lanes(&w)[kOuts]) HWY_ATTR {
     for (int i = 0; i < kRows; ++i) {
       const Lanes v = load(x[i] + at);
-      for (int j = 0; j < kOuts; ++j) sum[i][j] = fma(v, w[j], sum[i][j]);
+      for (int j = 0; j < kOuts; ++j) tile.sum[i][j] = fma(v, w[j], tile.sum[i][j]);
     }
   };
   Lanes w[kOuts];
   std::int64_t k = 0;
-  for (; k + 2 * kLanes <= args.n_in; k += 2 * kLanes) {
+  for (; k + 2 * kLanes <= n; k += 2 * kLanes) {
     for (int j = 0; j < kOuts; ++j) w[j] = load_half<kType, 0>(weights + j * stride, k);
     step(k, w);
     for (int j = 0; j < kOuts; ++j) w[j] = load_half<kType, 1>(weights + j * stride, k);
     step(k + kLanes, w);
   }
-  if constexpr (kType != DType::q8_0 && kType != DType::q4_0) {
-    if (k + kLanes <= args.n_in) {
+  if constexpr (kType != DType::q8_0 && kType != DType::q4_0) {  // whole blocks leave no rest
+    if (k + kLanes <= n) {
       for (int j = 0; j < kOuts; ++j) w[j] = load_row<kType>(weights + j * stride, k);
       step(k, w);
       k += kLanes;
     }
-    if (const std::int64_t rest = args.n_in - k; rest > 0) {
+    if (const std::int64_t rest = n - k; rest > 0) {
       for (int j = 0; j < kOuts; ++j) w[j] = load_row_tail<kType>(weights + j * stride, k, rest);
       for (int i = 0; i < kRows; ++i) {
         const Lanes v = load_first(x[i] + k, rest);
-        for (int j = 0; j < kOuts; ++j) sum[i][j] = fma(v, w[j], sum[i][j]);
+        for (int j = 0; j < kOuts; ++j) tile.sum[i][j] = fma(v, w[j], tile.sum[i][j]);
       }
     }
   }
+}
+
+/// Reduces a tile and writes rows r.. of outputs o...
+template <int kRows, int kOuts>
+HWY_INLINE void finish(const MatmulArgs& args, std::int64_t r, std::int64_t o, const Tile<kRows, kOuts>& tile) {
+  float dots[kRows * kOuts];
+  constexpr int kQuads = kRows * kOuts / 4 * 4;
+  const auto sum = [&](int n) HWY_ATTR -> const Lanes& { return tile.sum[n / kOuts][n % kOuts]; };
+  for (int n = 0; n < kQuads; n += 4) reduce_add4(sum(n), sum(n + 1), sum(n + 2), sum(n + 3), dots + n);
+  for (int n = kQuads; n < kRows * kOuts; ++n) dots[n] = reduce_add(sum(n));
   for (int i = 0; i < kRows; ++i) {
     for (int j = 0; j < kOuts; ++j) {
-      const float dot = reduce_add(sum[i][j]);
+      const float dot = dots[i * kOuts + j];
       args.out[r + i][o + j] = args.bias != nullptr ? dot + args.bias[o + j] : dot;
     }
   }
 }
 
-/// All rows of kOuts outputs.
-template <DType kType, int kOuts>
-HWY_INLINE void dot_rows(const MatmulArgs& args, std::int64_t o, const std::byte* weights, std::int64_t stride) {
-  std::int64_t r = 0;
-  for (; r + 4 <= args.n_rows; r += 4) dot_tile<kType, 4, kOuts>(args, r, o, weights, stride);
-  for (; r < args.n_rows; ++r) dot_tile<kType, 1, kOuts>(args, r, o, weights, stride);
+/// Calls tile(r, std::integral_constant rows) for rows [begin, end) in tiles of kRows, then one of the rest.
+template <int kRows, class F>
+HWY_INLINE void for_row_tiles(std::int64_t begin, std::int64_t end, const F& tile) {
+  std::int64_t r = begin;
+  for (; r + kRows <= end; r += kRows) tile(r, std::integral_constant<int, kRows>());
+  if constexpr (kRows > 1) {
+    if (r < end) for_row_tiles<kRows - 1>(r, end, tile);
+  }
 }
 
-/// Outputs [begin, end), whose weights begin at `weights`.
+// --- few rows ----------------------------------------------------------------------------------------------------------------
+
+template <DType kType, int kRows, int kOuts>
+HWY_INLINE void few_tile(const MatmulArgs& args, std::int64_t r, std::int64_t o) {
+  Tile<kRows, kOuts> tile;
+  for (auto& row : tile.sum) {
+    for (Lanes& sum : row) sum = zero();
+  }
+  accumulate<kType, kRows, kOuts>(args.x + r, args.weight + (o - args.begin) * args.stride, args.stride, args.n_in, tile);
+  finish(args, r, o, tile);
+}
+
 template <DType kType>
-void dot_outputs(const MatmulArgs& args, std::int64_t begin, std::int64_t end, const std::byte* weights, std::int64_t stride) {
-  std::int64_t o = begin;
-  for (; o + 4 <= end; o += 4) dot_rows<kType, 4>(args, o, weights + (o - begin) * stride, stride);
-  for (; o < end; ++o) dot_rows<kType, 1>(args, o, weights + (o - begin) * stride, stride);
+void few_rows(const MatmulArgs& args) {
+  std::int64_t o = args.begin;
+  if (args.n_rows == 1) {
+    for (; o + kSingleRowOuts <= args.end; o += kSingleRowOuts) few_tile<kType, 1, kSingleRowOuts>(args, 0, o);
+  }
+  for (; o + kTileOuts <= args.end; o += kTileOuts) {
+    for_row_tiles<kTileRows>(0, args.n_rows,
+                             [&](std::int64_t r, auto rows) HWY_ATTR { few_tile<kType, rows(), kTileOuts>(args, r, o); });
+  }
+  for (; o < args.end; ++o) {
+    for_row_tiles<kTileRows>(0, args.n_rows,
+                             [&](std::int64_t r, auto rows) HWY_ATTR { few_tile<kType, rows(), 1>(args, r, o); });
+  }
 }
 
-void matmul_outputs(const MatmulArgs& args, DType dtype, std::int64_t begin, std::int64_t end, const std::byte* weights,
-                    std::int64_t stride) {
+void matmul_few(const MatmulArgs& args) {
+  switch (args.dtype) {
+    case DType::f16:
+      return few_rows<DType::f16>(args);
+    case DType::bf16:
+      return few_rows<DType::bf16>(args);
+    case DType::q8_0:
+      return few_rows<DType::q8_0>(args);
+    case DType::q4_0:
+      return few_rows<DType::q4_0>(args);
+    default:
+      return few_rows<DType::f32>(args);
+  }
+}
+
+// --- many rows ---------------------------------------------------------------------------------------------------------------
+
+/// Inputs [k, k + n) of a row of weights as floats; k is a multiple of a block.
+template <DType kType>
+HWY_INLINE void widen(const std::byte* row, std::int64_t k, std::int64_t n, float* out) {
+  std::int64_t i = 0;
+  for (; i + 2 * kLanes <= n; i += 2 * kLanes) {
+    store(load_half<kType, 0>(row, k + i), out + i);
+    store(load_half<kType, 1>(row, k + i), out + i + kLanes);
+  }
+  if constexpr (kType != DType::q8_0 && kType != DType::q4_0) {
+    for (; i + kLanes <= n; i += kLanes) store(load_row<kType>(row, k + i), out + i);
+    if (i < n) store_first(load_row_tail<kType>(row, k + i, n - i), out + i, n - i);
+  }
+}
+
+void widen_row(DType dtype, const std::byte* row, std::int64_t k, std::int64_t n, float* out) {
   switch (dtype) {
     case DType::f16:
-      return dot_outputs<DType::f16>(args, begin, end, weights, stride);
+      return widen<DType::f16>(row, k, n, out);
     case DType::bf16:
-      return dot_outputs<DType::bf16>(args, begin, end, weights, stride);
+      return widen<DType::bf16>(row, k, n, out);
     case DType::q8_0:
-      return dot_outputs<DType::q8_0>(args, begin, end, weights, stride);
+      return widen<DType::q8_0>(row, k, n, out);
     case DType::q4_0:
-      return dot_outputs<DType::q4_0>(args, begin, end, weights, stride);
+      return widen<DType::q4_0>(row, k, n, out);
     default:
-      return dot_outputs<DType::f32>(args, begin, end, weights, stride);
+      return widen<DType::f32>(row, k, n, out);
+  }
+}
+
+/// One block of inputs [k, k + n) for a tile of rows r.. and outputs o..: `weights` as floats, kBlockIns apart; `waiting` holds
+/// the tile's sums between blocks.
+template <int kRows, int kOuts>
+HWY_INLINE void many_tile(const MatmulArgs& args, std::int64_t r, std::int64_t o, std::int64_t k, std::int64_t n,
+                          const float* weights, float* waiting) {
+  const float* x[kRows];
+  for (int i = 0; i < kRows; ++i) x[i] = args.x[r + i] + k;
+  Tile<kRows, kOuts> tile;
+  for (int i = 0; i < kRows; ++i) {
+    for (int j = 0; j < kOuts; ++j) tile.sum[i][j] = k == 0 ? zero() : load(waiting + (i * kBlockOuts + j) * kLanes);
+  }
+  accumulate<DType::f32, kRows, kOuts>(x, reinterpret_cast<const std::byte*>(weights), kBlockIns * std::int64_t{sizeof(float)},
+                                       n, tile);
+  if (k + n == args.n_in) return finish(args, r, o, tile);
+  for (int i = 0; i < kRows; ++i) {
+    for (int j = 0; j < kOuts; ++j) store(tile.sum[i][j], waiting + (i * kBlockOuts + j) * kLanes);
+  }
+}
+
+/// Rows [row_begin, row_end), at most kBlockRows, of at most kBlockOuts outputs.
+void matmul_block(const MatmulArgs& args, std::int64_t row_begin, std::int64_t row_end, float* scratch) {
+  float* const weights = scratch;
+  float* const sums = scratch + kBlockOuts * kBlockIns;
+  for (std::int64_t k = 0; k < args.n_in; k += kBlockIns) {
+    const std::int64_t n = args.n_in - k < kBlockIns ? args.n_in - k : kBlockIns;
+    for (std::int64_t o = args.begin; o < args.end; ++o) {
+      widen_row(args.dtype, args.weight + (o - args.begin) * args.stride, k, n, weights + (o - args.begin) * kBlockIns);
+    }
+    for_row_tiles<kTileRows>(row_begin, row_end, [&](std::int64_t r, auto rows) HWY_ATTR {
+      std::int64_t o = args.begin;
+      const auto waiting = [&] { return sums + ((r - row_begin) * kBlockOuts + (o - args.begin)) * kLanes; };
+      for (; o + kTileOuts <= args.end; o += kTileOuts) {
+        many_tile<rows(), kTileOuts>(args, r, o, k, n, weights + (o - args.begin) * kBlockIns, waiting());
+      }
+      for (; o < args.end; ++o) many_tile<rows(), 1>(args, r, o, k, n, weights + (o - args.begin) * kBlockIns, waiting());
+    });
   }
 }
 
@@ -107,16 +221,35 @@ HWY_AFTER_NAMESPACE();
 namespace greta::reference {
 namespace {
 
-constexpr auto kOutputs = GRETA_PER_ISA(matmul_outputs);
-constexpr std::int64_t kFewRows = 8;          // up to here, weights are dequantised in registers
-constexpr std::int64_t kGrainWork = 1 << 16;  // multiply-adds a chunk, at least
+constexpr auto kFew = GRETA_PER_ISA(matmul_few);
+constexpr auto kBlock = GRETA_PER_ISA(matmul_block);
+constexpr std::int64_t kFewRows = 8;          // up to here weights are dequantised in registers
+constexpr std::int64_t kGrainWork = 1 << 16;  // multiply-adds that are worth another thread
 constexpr std::int64_t kOutputGroup = 4;
+
+/// Points `args` at outputs [begin, end) of `weight`. Transposed weights are gathered to floats in `gathered`, which is as
+/// large as they need.
+void set_outputs(MatmulArgs& args, const WeightView& weight, std::int64_t begin, std::int64_t end,
+                 std::vector<float>& gathered) {
+  args.begin = begin;
+  args.end = end;
+  if (weight.layout == WeightLayout::row_major) {
+    args.dtype = weight.dtype;
+    args.weight = weight.row(begin);
+    args.stride = weight.row_size();
+    return;
+  }
+  gathered.resize(static_cast<std::size_t>((end - begin) * weight.n_cols));
+  for (std::int64_t o = begin; o < end; ++o) dequantize_output(weight, o, gathered.data() + (o - begin) * weight.n_cols);
+  args.dtype = DType::f32;
+  args.weight = reinterpret_cast<const std::byte*>(gathered.data());
+  args.stride = weight.n_cols * std::int64_t{sizeof(float)};
+}
 
 }  // namespace
 
 void matmul(const CpuContext& context, const TensorView& x, const WeightView& weight, const WeightView& bias,
             const TensorView& out) {
-  const std::int64_t n_in = weight.n_cols;
   std::vector<const float*> inputs;
   std::vector<float*> outputs;
   for (std::int64_t r = 0; r < x.n_rows; ++r) {
@@ -125,20 +258,30 @@ void matmul(const CpuContext& context, const TensorView& x, const WeightView& we
   }
   std::vector<float> offsets(bias ? static_cast<std::size_t>(weight.n_rows) : 0);
   if (bias) dequantize_row(bias.dtype, bias.data, weight.n_rows, offsets.data());
-  const MatmulArgs args{inputs.data(), outputs.data(), bias ? offsets.data() : nullptr, x.n_rows, n_in};
+  const MatmulArgs shared{
+      inputs.data(), outputs.data(), bias ? offsets.data() : nullptr, x.n_rows, weight.n_cols, {}, nullptr, 0, 0, 0};
 
-  const auto kernel = kOutputs[context.isa];
-  const bool in_place = weight.layout == WeightLayout::row_major && (x.n_rows <= kFewRows || weight.dtype == DType::f32);
-  const std::int64_t groups = kGrainWork / (n_in * x.n_rows * kOutputGroup);
-  const std::int64_t grain = std::max<std::int64_t>(groups, 1) * kOutputGroup;
-  context.pool.for_ranges(weight.n_rows, grain, [&](std::int64_t begin, std::int64_t end) {
-    if (in_place) return kernel(args, weight.dtype, begin, end, weight.row(begin), weight.row_size());
-    std::vector<float> tile(static_cast<std::size_t>(kOutputGroup * n_in));
-    for (std::int64_t o = begin; o < end; o += kOutputGroup) {
-      const std::int64_t last = std::min(end, o + kOutputGroup);
-      for (std::int64_t i = o; i < last; ++i) dequantize_output(weight, i, tile.data() + (i - o) * n_in);
-      kernel(args, DType::f32, o, last, reinterpret_cast<const std::byte*>(tile.data()), n_in * std::int64_t{sizeof(float)});
-    }
+  if (x.n_rows <= kFewRows) {
+    const std::int64_t groups = kGrainWork / (weight.n_cols * x.n_rows * kOutputGroup) + 1;
+    context.pool.for_ranges(weight.n_rows, groups * kOutputGroup, [&](std::int64_t begin, std::int64_t end) {
+      MatmulArgs args = shared;
+      std::vector<float> gathered;
+      set_outputs(args, weight, begin, end, gathered);
+      kFew[context.isa](args);
+    });
+    return;
+  }
+  const std::int64_t row_blocks = (x.n_rows + kBlockRows - 1) / kBlockRows;
+  const std::int64_t out_blocks = (weight.n_rows + kBlockOuts - 1) / kBlockOuts;
+  // Output blocks outermost: neighbours in time share the weights, and a row block's inputs stay in the shared cache.
+  context.pool.parallel_for(row_blocks * out_blocks, [&](std::int64_t chunk) {
+    static thread_local std::vector<float> scratch(static_cast<std::size_t>(kBlockScratch));
+    const std::int64_t begin = chunk / row_blocks * kBlockOuts;
+    const std::int64_t row = chunk % row_blocks * kBlockRows;
+    MatmulArgs args = shared;
+    std::vector<float> gathered;
+    set_outputs(args, weight, begin, std::min(begin + kBlockOuts, weight.n_rows), gathered);
+    kBlock[context.isa](args, row, std::min(row + kBlockRows, x.n_rows), scratch.data());
   });
 }
 
