@@ -220,6 +220,11 @@ TEST(SynthVocabulary, IsACompleteByteLevelBpe) {
     EXPECT_EQ(vocabulary.tokens[static_cast<std::size_t>(vocabulary.begin_of_text)], "<|begin_of_text|>");
     EXPECT_EQ(vocabulary.tokens[static_cast<std::size_t>(vocabulary.end_of_turn)], "<|eot_id|>");
   }
+  // GPT-2's spelling of bytes: space, DEL, the soft hyphen and the bytes around them.
+  const auto bytes = synth_vocabulary(267).tokens;
+  const std::pair<std::size_t, const char*> spelled[] = {{0x00, "Ā"}, {0x20, "Ġ"}, {0x21, "!"}, {0x7e, "~"}, {0x7f, "ġ"},
+                                                         {0xa0, "ł"}, {0xa1, "¡"}, {0xac, "¬"}, {0xad, "Ń"}, {0xff, "ÿ"}};
+  for (const auto& [byte, spelling] : spelled) EXPECT_EQ(bytes[byte], spelling);
   // Llama 3's own places.
   const auto full = synth_vocabulary(128256);
   EXPECT_EQ(full.begin_of_text, 128000);

@@ -138,8 +138,12 @@ TEST_F(Weights, ShapesAreChecked) {
   file_.find("blk.0.ffn_down.weight").shape = {96};
   expect_refused({"'blk.0.ffn_down.weight'", "[96]", "wanted [12, 8]"});
   file_ = test::small_llama();
-  file_.find("blk.0.ffn_down.weight").shape = {12, 4, 2};
-  expect_refused({"'blk.0.ffn_down.weight'", "[12, 4, 2]", "wanted [12, 8]"});
+  file_.find("blk.0.ffn_down.weight").shape = {12};  // its first row alone
+  expect_refused({"'blk.0.ffn_down.weight'", "[12]", "wanted [12, 8]"});
+  file_ = test::small_llama();
+  file_.find("blk.0.ffn_down.weight").shape = {12, 8, 2};  // two of them
+  file_.find("blk.0.ffn_down.weight").data = std::string(std::size_t{12 * 8 * 2 * 4}, '\0');
+  expect_refused({"'blk.0.ffn_down.weight'", "[12, 8, 2]", "wanted [12, 8]"});
   file_ = test::small_llama();
   file_.strings("tokenizer.ggml.tokens", {"a", "b"});
   expect_refused({"'token_embd.weight'", "[8, 5]", "wanted [8, 2]"});
