@@ -69,6 +69,7 @@ fs::path temporary_beside(const fs::path& target) {
 }  // namespace
 
 OutputFile::OutputFile(fs::path path) : path_(std::move(path)) {
+  if (path_.filename().empty()) fail("'{}': names no file; give the name of a file", path_.string());
   std::error_code ignored;
   target_ = fs::weakly_canonical(fs::absolute(path_, ignored), ignored);
   if (target_.empty()) target_ = path_;

@@ -1,6 +1,9 @@
 #include "trace/jsonl.h"
 
 #include <gtest/gtest.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
@@ -172,6 +175,7 @@ TEST(Jsonl, AlignedOrDifferingTakesTheRowsThatMatter) {
 TEST(Jsonl, ReadsTheSameFromAFileInPieces) {
   const TempDir dir;
   Capture a = make_capture('a', 40, 16), b = make_capture('b', 40, 16);  // several megabytes: more than one chunk
+  a.records[8].print = test::print_of_row(1, 200'000, 200'000);          // and a line of several chunks
   write_jsonl(dir / "t.jsonl", a, b, {}, kFlags);
   EXPECT_GT(std::filesystem::file_size(dir / "t.jsonl"), 2'500'000u);
   const JsonlContents read = read_jsonl(dir / "t.jsonl");
@@ -206,6 +210,7 @@ TEST(Jsonl, ACutFileIsTornWhereverItIsCut) {
     if (cut == text.size() - 1) continue;  // only the last newline is missing
     ASSERT_GT(lines_lost(read.issues), 0) << "cut at " << cut;
     ASSERT_NE(found.find("torn"), std::string::npos) << "cut at " << cut << ": " << found;
+    ASSERT_EQ(lines_lost(read.issues), 1) << "said more than once, cut at " << cut << ": " << found;
   }
   const JsonlContents whole = parse_jsonl(text.substr(0, text.size() - 1), "t");
   EXPECT_EQ(issues_of(whole), "");
@@ -290,6 +295,26 @@ TEST(Jsonl, ALineAboveTheLimitIsReportedAndTheNextOneRead) {
   EXPECT_EQ(read.issues[0].line, 2);
   EXPECT_EQ(read.issues[0].count, 3);
   EXPECT_EQ(lines_lost(read.issues), 3);
+}
+
+// However long a line is, reading it takes no more memory than the limit: measured in a process of its own.
+TEST(Jsonl, ALineOfHalfAGigabyteTakesNoMemory) {
+  const TempDir dir;
+  spew(dir / "t.jsonl", "{}\n");
+  std::filesystem::resize_file(dir / "t.jsonl", 500'000'000);  // zeros that take no room on the disk
+  const pid_t child = ::fork();
+  ASSERT_GE(child, 0);
+  if (child == 0) {
+    rusage before{}, after{};
+    ::getrusage(RUSAGE_SELF, &before);
+    const JsonlContents read = read_jsonl(dir / "t.jsonl");
+    ::getrusage(RUSAGE_SELF, &after);
+    const bool said = read.issues.size() == 2 && read.issues[1].kind == IssueKind::too_long;
+    ::_exit(said && after.ru_maxrss - before.ru_maxrss < 200'000 ? 0 : 1);  // kilobytes
+  }
+  int status = 0;
+  ::waitpid(child, &status, 0);
+  EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 0);
 }
 
 TEST(Jsonl, ManyIssuesAreCountedNotListed) {
