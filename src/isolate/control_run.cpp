@@ -63,12 +63,15 @@ std::int64_t choose_element(const StageRecord& record, Random& random) {
   return std::max_element(sample.begin(), sample.end(), larger) - sample.begin();
 }
 
-/// 4 times what the thresholds allow the row, and at least 2 ULP of the stored type, as less would be rounded away.
+/// 4 times what the thresholds allow the row, and at least 2 ULP of the stored type, as less would be rounded away. Of a row
+/// known by its statistics alone only the mean moves, by a count-th of it.
 double delta_for(const StageRecord& record, std::int64_t index, const Thresholds& thresholds) {
   const Fingerprint& print = record.print;
   const bool absolute = record.stage == Stage::attn_probs || !(print.rms > 0);
-  const double size = 4 * thresholds.rel * (absolute ? 1.0 : print.rms) *
-                      std::sqrt(static_cast<double>(std::max<std::int64_t>(print.count, 1)));
+  const auto count = static_cast<double>(std::max<std::int64_t>(print.count, 1));
+  const double allowed = thresholds.rel * (absolute ? 1.0 : print.rms);
+  if (print.sample.empty() && print.sketch.empty()) return 4 * allowed * count;
+  const double size = 4 * allowed * std::sqrt(count);
   const double at = static_cast<std::size_t>(index) < print.sample.size() ? print.sample[static_cast<std::size_t>(index)] : 0;
   const double ulp = std::abs(ulp_away(at, record.dtype.value_or(DType::f32)) - at);
   return std::copysign(std::max(size, 2 * ulp), at);

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <deque>
+#include <tuple>
 
 #include "isolate/align.h"
 #include "isolate/arms.h"
@@ -38,6 +39,12 @@ std::string found_at(const Finding& finding) {
   const StageRecord& b = *finding.pair.b;
   return fmt::format("{}{}: {}", place(b.stage, b.layer, b.position),
                      finding.pair.reread ? fmt::format(" as step {} read it", b.step) : "", size_of(finding.difference));
+}
+
+std::string equal_keys(const KeyCounts& keys) {
+  std::string text = fmt::format("{} of {} keys are bit-equal", keys.compared, keys.expected);
+  if (keys.unhashed > 0) text += fmt::format(" ({} of them by slice or statistics, for want of a hash)", keys.unhashed);
+  return text;
 }
 
 const Finding* first_above(const Comparison& comparison) {
@@ -102,10 +109,7 @@ Judgement judge_aligned(const Case& one, const RunInfo& run) {
     return {Reason::missing_stages, fmt::format("{} of {} keys met; missing: {}", comparison.counts.compared,
                                                 comparison.counts.expected, one.alignment.missing.front())};
   if (!mismatches.empty()) return {Reason::below_threshold, found_at(mismatches.front())};
-  std::string detail = fmt::format("{} of {} keys are bit-equal", comparison.counts.compared, comparison.counts.expected);
-  if (comparison.counts.unhashed > 0)
-    detail += fmt::format(" ({} of them by slice and statistics only, for want of a hash)", comparison.counts.unhashed);
-  return {Reason::bit_equal, detail};
+  return {Reason::bit_equal, equal_keys(comparison.counts)};
 }
 
 Judgement judge_as_designed(const Case& one, const RunInfo& run) {
@@ -210,8 +214,7 @@ Judgement over_all(const Outcome& outcome) {
   if (outcome.controls.empty()) return {Reason::control_not_found, "no control could be planted"};
   if (outcome.run.unreadable_lines > 0)
     return {Reason::unreadable_lines, fmt::format("{} lines", outcome.run.unreadable_lines)};
-  return {Reason::bit_equal, fmt::format("{} of {} keys of {} prompts are bit-equal", outcome.keys.compared,
-                                         outcome.keys.expected, outcome.prompts.size())};
+  return {Reason::bit_equal, fmt::format("{}; prompts: {}", equal_keys(outcome.keys), outcome.prompts.size())};
 }
 
 }  // namespace
@@ -229,6 +232,10 @@ Outcome judge(const std::vector<PromptPair>& pairs, const ExperimentSpec& spec, 
     outcome.prompts.push_back(judge_prompt(one, spec, run, comparator));
     outcome.keys += outcome.prompts.back().keys;
   }
+  // By name, so that whatever order prompts or files came in, the same captures give the same table.
+  std::stable_sort(outcome.prompts.begin(), outcome.prompts.end(), [](const PromptOutcome& left, const PromptOutcome& right) {
+    return std::tie(left.id, left.exp) < std::tie(right.id, right.exp);
+  });
   outcome.controls = run_controls(cases, spec, runner, comparator);
   outcome.collapse = judge_collapse(outcome.prompts, spec.collapse_token);
   outcome.judgement = over_all(outcome);
