@@ -19,43 +19,94 @@ HWY_BEFORE_NAMESPACE();
 namespace greta::HWY_NAMESPACE {
 
 using reference::HeadSlots;
+using reference::kTileQueries;
+using reference::Query;
 
-template <DType kType, int kKeys>
-HWY_INLINE void score_keys(const float* q, const HeadSlots& keys, std::int64_t j, float scale, float* out) {
-  const std::byte* key[kKeys];
-  Lanes sum[kKeys];
-  for (int n = 0; n < kKeys; ++n) {
-    key[n] = keys.slots[j + n] + keys.offset;
-    sum[n] = zero();
+// Queries by keys of a register tile of scores, and queries by lanes of one of mixtures.
+#if HWY_TARGET == HWY_AVX3
+constexpr int kScoreQueries = 4;
+constexpr int kScoreKeys = 4;
+constexpr int kMixGroups = 4;
+#else
+constexpr int kScoreQueries = 2;
+constexpr int kScoreKeys = 2;
+constexpr int kMixGroups = 1;
+#endif
+
+/// Calls tile(first, std::integral_constant n) for [0, count) in tiles of kSize, then one of the rest.
+template <int kSize, class F>
+HWY_INLINE void for_tiles(int first, int count, const F& tile) {
+  for (; first + kSize <= count; first += kSize) tile(first, std::integral_constant<int, kSize>());
+  if constexpr (kSize > 1) {
+    if (first < count) for_tiles<kSize - 1>(first, count, tile);
   }
+}
+
+/// Scores of keys j.. for kQueries queries.
+template <DType kType, int kQueries, int kKeys>
+HWY_INLINE void score_tile(const Query* queries, const HeadSlots& keys, std::int64_t j, float scale) {
+  Lanes sum[kQueries * kKeys];
+  const std::byte* key[kKeys];
+  for (int n = 0; n < kQueries * kKeys; ++n) sum[n] = zero();
+  for (int n = 0; n < kKeys; ++n) key[n] = keys.slots[j + n] + keys.offset;
   std::int64_t d = 0;
   for (; d + kLanes <= keys.head_dim; d += kLanes) {
-    const Lanes query = load(q + d);
-    for (int n = 0; n < kKeys; ++n) sum[n] = fma(query, load_row<kType>(key[n], d), sum[n]);
+    Lanes k[kKeys];
+    for (int n = 0; n < kKeys; ++n) k[n] = load_row<kType>(key[n], d);
+    for (int i = 0; i < kQueries; ++i) {
+      const Lanes q = load(queries[i].in + d);
+      for (int n = 0; n < kKeys; ++n) sum[i * kKeys + n] = fma(q, k[n], sum[i * kKeys + n]);
+    }
   }
   if (const std::int64_t rest = keys.head_dim - d; rest > 0) {
-    const Lanes query = load_first(q + d, rest);
-    for (int n = 0; n < kKeys; ++n) sum[n] = fma(query, load_row_tail<kType>(key[n], d, rest), sum[n]);
+    Lanes k[kKeys];
+    for (int n = 0; n < kKeys; ++n) k[n] = load_row_tail<kType>(key[n], d, rest);
+    for (int i = 0; i < kQueries; ++i) {
+      const Lanes q = load_first(queries[i].in + d, rest);
+      for (int n = 0; n < kKeys; ++n) sum[i * kKeys + n] = fma(q, k[n], sum[i * kKeys + n]);
+    }
   }
-  for (int n = 0; n < kKeys; ++n) out[n] = reduce_add(sum[n]) * scale;
+  float dots[kQueries * kKeys];
+  constexpr int kQuads = kQueries * kKeys / 4 * 4;
+  for (int n = 0; n < kQuads; n += 4) reduce_add4(sum[n], sum[n + 1], sum[n + 2], sum[n + 3], dots + n);
+  for (int n = kQuads; n < kQueries * kKeys; ++n) dots[n] = reduce_add(sum[n]);
+  for (int i = 0; i < kQueries; ++i) {
+    for (int n = 0; n < kKeys; ++n) queries[i].out[j + n] = dots[i * kKeys + n] * scale;
+  }
+}
+
+/// Scores of keys [begin, end), which all kQueries queries see.
+template <DType kType, int kQueries>
+HWY_INLINE void score_keys(const Query* queries, const HeadSlots& keys, std::int64_t begin, std::int64_t end, float scale) {
+  std::int64_t j = begin;
+  for (; j + kScoreKeys <= end; j += kScoreKeys) score_tile<kType, kQueries, kScoreKeys>(queries, keys, j, scale);
+  for (; j < end; ++j) score_tile<kType, kQueries, 1>(queries, keys, j, scale);
+}
+
+HWY_INLINE std::int64_t shared_keys(const Query* queries, int count) {
+  std::int64_t n = queries[0].n;
+  for (int i = 1; i < count; ++i) n = queries[i].n < n ? queries[i].n : n;
+  return n;
 }
 
 template <DType kType>
-void scores_of(const float* q, const HeadSlots& keys, float scale, float* out) {
-  std::int64_t j = 0;
-  for (; j + 4 <= keys.n; j += 4) score_keys<kType, 4>(q, keys, j, scale, out + j);
-  for (; j < keys.n; ++j) score_keys<kType, 1>(q, keys, j, scale, out + j);
+void scores_of(const Query* queries, int count, const HeadSlots& keys, float scale) {
+  for_tiles<kScoreQueries>(0, count, [&](int first, auto n) HWY_ATTR {
+    const std::int64_t shared = shared_keys(queries + first, n());
+    score_keys<kType, n()>(queries + first, keys, 0, shared, scale);
+    for (int i = first; i < first + n(); ++i) score_keys<kType, 1>(queries + i, keys, shared, queries[i].n, scale);
+  });
 }
 
-/// out[0..n) = scale * q . key j.
-void scores_head(const float* q, const HeadSlots& keys, float scale, float* out) {
+/// Every query's out[0..n) = scale * in . key j. At most kTileQueries queries.
+void scores_queries(const Query* queries, int count, const HeadSlots& keys, float scale) {
   switch (keys.dtype) {
     case DType::f64:
-      return scores_of<DType::f64>(q, keys, scale, out);
+      return scores_of<DType::f64>(queries, count, keys, scale);
     case DType::f16:
-      return scores_of<DType::f16>(q, keys, scale, out);
+      return scores_of<DType::f16>(queries, count, keys, scale);
     default:
-      return scores_of<DType::f32>(q, keys, scale, out);
+      return scores_of<DType::f32>(queries, count, keys, scale);
   }
 }
 
@@ -83,45 +134,67 @@ void softmax_head(const float* scores, std::int64_t n, float* out) {
   for (std::int64_t j = whole; j < n; ++j) out[j] = out[j] / total;
 }
 
-/// Elements d.. of the head: kParts groups of 16 lanes, or the last `rest` < 16 elements where rest > 0.
-template <DType kType, int kGroups>
-HWY_INLINE void mix_lanes(const float* probs, const HeadSlots& values, std::int64_t d, std::int64_t rest, float* out) {
-  Lanes sum[kGroups];
-  for (int g = 0; g < kGroups; ++g) sum[g] = zero();
-  for (std::int64_t j = 0; j < values.n; ++j) {
+/// Goes on with the mixtures of kQueries queries over slots [begin, end). Elements d..: kGroups groups of 16 lanes, or the last
+/// `rest` < 16 elements where rest > 0.
+template <DType kType, int kQueries, int kGroups>
+HWY_INLINE void mix_slots(const Query* queries, const HeadSlots& values, std::int64_t begin, std::int64_t end, std::int64_t d,
+                          std::int64_t rest, Lanes (&sum)[kQueries][kGroups]) {
+  for (std::int64_t j = begin; j < end; ++j) {
     const std::byte* value = values.slots[j] + values.offset;
-    const Lanes p = set1(probs[j]);
+    Lanes v[kGroups];
     for (int g = 0; g < kGroups; ++g) {
-      const Lanes v = rest > 0 ? load_row_tail<kType>(value, d, rest) : load_row<kType>(value, d + g * kLanes);
-      sum[g] = fma(p, v, sum[g]);
+      v[g] = rest > 0 ? load_row_tail<kType>(value, d, rest) : load_row<kType>(value, d + g * kLanes);
+    }
+    for (int i = 0; i < kQueries; ++i) {
+      const Lanes p = set1(queries[i].in[j]);
+      for (int g = 0; g < kGroups; ++g) sum[i][g] = fma(p, v[g], sum[i][g]);
     }
   }
-  for (int g = 0; g < kGroups; ++g) {
-    if (rest > 0) {
-      store_first(sum[g], out + d, rest);
-    } else {
-      store(sum[g], out + d + g * kLanes);
+}
+
+template <DType kType, int kQueries, int kGroups>
+HWY_INLINE void mix_tile(const Query* queries, const HeadSlots& values, std::int64_t d, std::int64_t rest) {
+  Lanes sum[kQueries][kGroups];
+  for (auto& lanes : sum) {
+    for (Lanes& group : lanes) group = zero();
+  }
+  const std::int64_t shared = shared_keys(queries, kQueries);
+  mix_slots<kType, kQueries, kGroups>(queries, values, 0, shared, d, rest, sum);
+  for (int i = 0; i < kQueries; ++i) {
+    Lanes own[1][kGroups];
+    for (int g = 0; g < kGroups; ++g) own[0][g] = sum[i][g];
+    mix_slots<kType, 1, kGroups>(queries + i, values, shared, queries[i].n, d, rest, own);
+    for (int g = 0; g < kGroups; ++g) {
+      if (rest > 0) {
+        store_first(own[0][g], queries[i].out + d, rest);
+      } else {
+        store(own[0][g], queries[i].out + d + g * kLanes);
+      }
     }
   }
 }
 
 template <DType kType>
-void mix_of(const float* probs, const HeadSlots& values, float* out) {
-  std::int64_t d = 0;
-  for (; d + 4 * kLanes <= values.head_dim; d += 4 * kLanes) mix_lanes<kType, 4>(probs, values, d, 0, out);
-  for (; d + kLanes <= values.head_dim; d += kLanes) mix_lanes<kType, 1>(probs, values, d, 0, out);
-  if (d < values.head_dim) mix_lanes<kType, 1>(probs, values, d, values.head_dim - d, out);
+void mix_of(const Query* queries, int count, const HeadSlots& values) {
+  for_tiles<kTileQueries>(0, count, [&](int first, auto n) HWY_ATTR {
+    constexpr int kGroups = n() == 1 ? 4 : kMixGroups;
+    const Query* tile = queries + first;
+    std::int64_t d = 0;
+    for (; d + kGroups * kLanes <= values.head_dim; d += kGroups * kLanes) mix_tile<kType, n(), kGroups>(tile, values, d, 0);
+    for (; d + kLanes <= values.head_dim; d += kLanes) mix_tile<kType, n(), 1>(tile, values, d, 0);
+    if (d < values.head_dim) mix_tile<kType, n(), 1>(tile, values, d, values.head_dim - d);
+  });
 }
 
-/// out[0..head_dim) = sum over j of probs[j] * value j.
-void mix_head(const float* probs, const HeadSlots& values, float* out) {
+/// Every query's out[0..head_dim) = sum over its slots j of in[j] * value j. At most kTileQueries queries.
+void mix_queries(const Query* queries, int count, const HeadSlots& values) {
   switch (values.dtype) {
     case DType::f64:
-      return mix_of<DType::f64>(probs, values, out);
+      return mix_of<DType::f64>(queries, count, values);
     case DType::f16:
-      return mix_of<DType::f16>(probs, values, out);
+      return mix_of<DType::f16>(queries, count, values);
     default:
-      return mix_of<DType::f32>(probs, values, out);
+      return mix_of<DType::f32>(queries, count, values);
   }
 }
 
@@ -129,66 +202,104 @@ void mix_head(const float* probs, const HeadSlots& values, float* out) {
 HWY_AFTER_NAMESPACE();
 
 #if HWY_ONCE
+#include <vector>
+
 #include "ops/cpu/kv_slots.h"
 
 namespace greta::reference {
 namespace {
 
-constexpr auto kScores = GRETA_PER_ISA(scores_head);
+constexpr auto kScores = GRETA_PER_ISA(scores_queries);
 constexpr auto kSoftmax = GRETA_PER_ISA(softmax_head);
-constexpr auto kMix = GRETA_PER_ISA(mix_head);
+constexpr auto kMix = GRETA_PER_ISA(mix_queries);
 constexpr std::int64_t kMinWork = 1 << 15;  // multiply-adds a chunk, about
 
-/// Calls head(row, query head, keys of the row) for every pair, in parallel. `work`: multiply-adds for one key of one head.
-template <class Head>
-void for_heads(const CpuContext& context, const OpSite& site, int n_heads, std::int64_t work, const Head& head) {
-  const auto n_rows = static_cast<std::int64_t>(site.rows.size());
+std::int64_t most_keys(const OpSite& site) {
   std::int64_t keys = 1;
   for (const RowId& row : site.rows) keys = std::max<std::int64_t>(keys, row.position + 1);
-  context.pool.for_ranges(n_rows * n_heads, kMinWork / (keys * work), [&](std::int64_t begin, std::int64_t end) {
-    for (std::int64_t i = begin; i < end; ++i) {
-      const std::int64_t r = i / n_heads;
-      head(r, i % n_heads, site.rows[static_cast<std::size_t>(r)].position + std::int64_t{1});
-    }
-  });
+  return keys;
 }
 
-HeadSlots head_slots(const KvSlots& slots, DType dtype, const AttentionParams& params, std::int64_t r, std::int64_t h,
-                     std::int64_t n) {
-  const std::int64_t kv_head = h / (params.n_heads / params.n_kv_heads);
-  return {slots.slots(r), dtype, row_bytes(dtype, kv_head * params.head_dim), params.head_dim, n};
+/// Query heads first.. of one KV head, numbered row * group + head of the group; all of one sequence.
+struct QueryTile {
+  std::int64_t first;
+  int count;
+};
+
+std::vector<QueryTile> cut_tiles(const OpSite& site, std::int64_t group) {
+  std::vector<QueryTile> tiles;
+  const auto seq = [&](std::int64_t query) { return site.rows[static_cast<std::size_t>(query / group)].seq; };
+  const std::int64_t n = static_cast<std::int64_t>(site.rows.size()) * group;
+  for (std::int64_t i = 0; i < n; ++i) {
+    if (tiles.empty() || tiles.back().count == kTileQueries || seq(i) != seq(tiles.back().first)) tiles.push_back({i, 0});
+    ++tiles.back().count;
+  }
+  return tiles;
+}
+
+/// Calls kernel(queries, count, slots) for every tile of every KV head, in parallel. operands(row, query head, keys) gives a
+/// Query.
+template <class Operands, class Kernel>
+void for_tiles(const CpuContext& context, const OpSite& site, const AttentionParams& params, KvView& kv, KvPart part,
+               const Operands& operands, const Kernel& kernel) {
+  const KvSlots slots(kv, part, site.layer, site.rows);
+  const DType dtype = kv.dtype();
+  const std::int64_t group = params.n_heads / params.n_kv_heads;
+  const std::vector<QueryTile> tiles = cut_tiles(site, group);
+  const auto n_tiles = static_cast<std::int64_t>(tiles.size());
+  const std::int64_t grain = kMinWork / (most_keys(site) * params.head_dim * std::min<std::int64_t>(group, kTileQueries));
+  context.pool.for_ranges(params.n_kv_heads * n_tiles, grain, [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t i = begin; i < end; ++i) {
+      const std::int64_t kv_head = i / n_tiles;
+      const QueryTile& tile = tiles[static_cast<std::size_t>(i % n_tiles)];
+      Query queries[kTileQueries];
+      for (int q = 0; q < tile.count; ++q) {
+        const std::int64_t r = (tile.first + q) / group;
+        const std::int64_t n = site.rows[static_cast<std::size_t>(r)].position + std::int64_t{1};
+        queries[q] = operands(r, kv_head * group + (tile.first + q) % group, n);
+      }
+      kernel(queries, tile.count,
+             HeadSlots{slots.slots(tile.first / group), dtype, row_bytes(dtype, kv_head * params.head_dim), params.head_dim});
+    }
+  });
 }
 
 }  // namespace
 
 void qk(const CpuContext& context, const OpSite& site, const TensorView& q, const AttentionParams& params, KvView& kv,
         const TensorView& out) {
-  const KvSlots slots(kv, KvPart::k, site.layer, site.rows);
-  const DType dtype = kv.dtype();
-  const auto scores = kScores[context.isa];
-  for_heads(context, site, params.n_heads, params.head_dim, [&](std::int64_t r, std::int64_t h, std::int64_t n) {
-    scores(q.row_as<const float>(r) + h * params.head_dim, head_slots(slots, dtype, params, r, h, n),
-           static_cast<float>(params.scale), out.row_as<float>(r) + h * n);
-  });
+  for_tiles(
+      context, site, params, kv, KvPart::k,
+      [&](std::int64_t r, std::int64_t h, std::int64_t n) {
+        return Query{q.row_as<const float>(r) + h * params.head_dim, out.row_as<float>(r) + h * n, n};
+      },
+      [&](const Query* queries, int count, const HeadSlots& keys) {
+        kScores[context.isa](queries, count, keys, static_cast<float>(params.scale));
+      });
 }
 
 void softmax(const CpuContext& context, const OpSite& site, const TensorView& scores, const AttentionParams& params,
              const TensorView& out) {
-  const auto head = kSoftmax[context.isa];
-  for_heads(context, site, params.n_heads, 16, [&](std::int64_t r, std::int64_t h, std::int64_t n) {
-    head(scores.row_as<const float>(r) + h * n, n, out.row_as<float>(r) + h * n);
-  });
+  const auto n_rows = static_cast<std::int64_t>(site.rows.size());
+  context.pool.for_ranges(n_rows * params.n_heads, kMinWork / (most_keys(site) * 16),
+                          [&](std::int64_t begin, std::int64_t end) {
+                            for (std::int64_t i = begin; i < end; ++i) {
+                              const std::int64_t r = i / params.n_heads;
+                              const std::int64_t n = site.rows[static_cast<std::size_t>(r)].position + std::int64_t{1};
+                              const std::int64_t first = i % params.n_heads * n;
+                              kSoftmax[context.isa](scores.row_as<const float>(r) + first, n, out.row_as<float>(r) + first);
+                            }
+                          });
 }
 
 void pv(const CpuContext& context, const OpSite& site, const TensorView& probs, const AttentionParams& params, KvView& kv,
         const TensorView& out) {
-  const KvSlots slots(kv, KvPart::v, site.layer, site.rows);
-  const DType dtype = kv.dtype();
-  const auto mix = kMix[context.isa];
-  for_heads(context, site, params.n_heads, params.head_dim, [&](std::int64_t r, std::int64_t h, std::int64_t n) {
-    mix(probs.row_as<const float>(r) + h * n, head_slots(slots, dtype, params, r, h, n),
-        out.row_as<float>(r) + h * params.head_dim);
-  });
+  for_tiles(
+      context, site, params, kv, KvPart::v,
+      [&](std::int64_t r, std::int64_t h, std::int64_t n) {
+        return Query{probs.row_as<const float>(r) + h * n, out.row_as<float>(r) + h * params.head_dim, n};
+      },
+      [&](const Query* queries, int count, const HeadSlots& values) { kMix[context.isa](queries, count, values); });
 }
 
 }  // namespace greta::reference
