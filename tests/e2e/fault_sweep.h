@@ -82,9 +82,12 @@ inline SweepCounts sweep_faults(const std::string& model, const std::string& pro
             // Only the row that is its own stale source can be without effect.
             EXPECT_TRUE(plant.kind == "stale-input" && position == 0) << fault << "\n" << result.err;
           } else {
-            EXPECT_EQ(result.exit_code, 1) << fault << "\n" << result.err;
-            if (result.exit_code != 1) continue;
-            const auto first = nlohmann::json::parse(result.out)["prompts"][0]["first"];
+            const auto verdict = nlohmann::json::parse(result.out, nullptr, false);
+            // One ULP is below the thresholds: found all the same, and not judged.
+            const bool judged = result.exit_code == 1;
+            EXPECT_TRUE(judged || verdict.value("reason", "") == "below_threshold") << fault << "\n" << result.err;
+            if (!verdict.is_object() || !verdict["prompts"][0]["first"].is_object()) continue;
+            const auto first = verdict["prompts"][0]["first"];
             const bool right = first["stage"] == plant.stage && first["layer"] == layer && first["position"] == position;
             EXPECT_TRUE(right) << fault << " was found at " << first.dump();
             counts.found += right ? 1 : 0;
