@@ -48,6 +48,10 @@ struct FileRecord {
   std::uint8_t stage, dtype, flags;
   std::uint8_t reserved[3];
 };
+// Files hold these numbers: who changes one raises kVersion.
+static_assert(static_cast<int>(Stage::x_in) == 0 && static_cast<int>(Stage::k_cache) == 9 &&
+              static_cast<int>(Stage::logits) == 25);
+static_assert(static_cast<int>(DType::f64) == 0 && static_cast<int>(DType::f32) == 1 && static_cast<int>(DType::q4_0) == 5);
 static_assert(sizeof(FileRecord) == 104 && std::is_trivially_copyable_v<FileRecord>);
 
 template <class T>
