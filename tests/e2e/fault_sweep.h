@@ -85,8 +85,10 @@ inline SweepCounts sweep_faults(const std::string& model, const std::string& pro
             const auto verdict = nlohmann::json::parse(result.out, nullptr, false);
             // One ULP is below the thresholds: found all the same, and not judged.
             const bool judged = result.exit_code == 1;
+            EXPECT_TRUE(verdict.is_object()) << fault << "\n" << result.err;
+            if (!verdict.is_object()) continue;
             EXPECT_TRUE(judged || verdict.value("reason", "") == "below_threshold") << fault << "\n" << result.err;
-            if (!verdict.is_object() || !verdict["prompts"][0]["first"].is_object()) continue;
+            if (!verdict["prompts"][0]["first"].is_object()) continue;
             const auto first = verdict["prompts"][0]["first"];
             const bool right = first["stage"] == plant.stage && first["layer"] == layer && first["position"] == position;
             EXPECT_TRUE(right) << fault << " was found at " << first.dump();
