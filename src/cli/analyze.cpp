@@ -38,8 +38,7 @@ int run(const Options& options, const Program& program) {
   LoadOptions load;
   load.stores = false;
   if (!options.map.empty()) load.jsonl.names = load_name_map(options.map);
-  LoadedCaptures loaded = load_captures(options.dir, load);
-  print_issues(loaded.issues);
+  LoadedCaptures loaded = load_traces(options.dir, load);
 
   isolate::ExperimentSpec spec = experiment_of(loaded);
   const bool as_designed = !loaded.pairs.empty() && std::all_of(loaded.pairs.begin(), loaded.pairs.end(),

@@ -96,10 +96,8 @@ int run(const Options& options, const Program& program) {
   if (!language) fail("--lang {} is not known; use es, en or both", quote(options.lang));
   LoadOptions load;
   if (!options.map.empty()) load.jsonl.names = load_name_map(options.map);
-  const LoadedCaptures left = load_captures(options.a, load);
-  const LoadedCaptures right = load_captures(options.b, load);
-  print_issues(left.issues);
-  print_issues(right.issues);
+  const LoadedCaptures left = load_traces(options.a, load);
+  const LoadedCaptures right = load_traces(options.b, load);
 
   isolate::ExperimentSpec spec = experiment_of(left);
   spec.exp = isolate::ExpMode::aligned;

@@ -39,6 +39,15 @@ NameMap load_name_map(const std::filesystem::path& file) {
   return names;
 }
 
+LoadedCaptures load_traces(const std::filesystem::path& path, const LoadOptions& options) {
+  LoadedCaptures loaded = load_captures(path, options);
+  if (loaded.pairs.empty())
+    fail("{}: no line of it is a trace line (the first: {}); docs/your-engine.md shows how they look", path.string(),
+         loaded.issues.front().text());
+  print_issues(loaded.issues);
+  return loaded;
+}
+
 isolate::ExperimentSpec experiment_of(const LoadedCaptures& loaded) {
   isolate::ExperimentSpec spec = isolate::builtin_experiment();
   spec.prompts.clear();

@@ -16,6 +16,9 @@ namespace greta::cli {
 /// "{layer}". Throws Error: syntax, an unknown key or stage, a point given twice.
 NameMap load_name_map(const std::filesystem::path& file);
 
+/// load_captures; Error where nothing in `path` is a trace line. What could not be read is printed (print_issues).
+LoadedCaptures load_traces(const std::filesystem::path& path, const LoadOptions& options);
+
 /// The built-in experiment without prompts; under the manifest's experiment id where that is another one.
 isolate::ExperimentSpec experiment_of(const LoadedCaptures& loaded);
 /// Thresholds and collapse token that `isolate` wrote into verdict.json of a verified run directory; nothing measured is read

@@ -253,7 +253,8 @@ Alignment align_as_designed(const Capture& a, const RecordIndex& in_a, const Cap
   if (first_decoded == nullptr) return alignment;
   for (const StageRecord* of_b : in_b.records()) {
     if (of_b->position != first_decoded->position || of_b->reread || !selected(*of_b, spec, n_layers)) continue;
-    const StageRecord* of_a = in_a.find({last, of_b->layer, of_b->stage});
+    const Key key = key_of(*of_b);
+    const StageRecord* of_a = in_a.find({last, key.layer, key.stage});
     if (hidden(of_b)) {
       note_not_exposed(alignment, *of_b, 'B');
       continue;

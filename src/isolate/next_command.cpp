@@ -3,6 +3,8 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include <algorithm>
+
 namespace greta::isolate {
 namespace {
 
@@ -31,6 +33,17 @@ std::string after_divergence(const Outcome& outcome, const std::string& base) {
   return command == base ? base + " --sample 1000000" : command;
 }
 
+/// `base` without a mode of its own.
+std::string without_mode(std::string base) {
+  for (const char* option : {" --exp ", " --exp="}) {
+    const std::size_t at = base.find(option);
+    if (at == std::string::npos) continue;
+    const std::size_t value = at + std::string_view(option).size();
+    base.erase(at, std::min(base.find(' ', value), base.size()) - at);
+  }
+  return base;
+}
+
 }  // namespace
 
 std::string next_command(const Outcome& outcome) {
@@ -43,7 +56,7 @@ std::string next_command(const Outcome& outcome) {
     case Reason::nan_in_b:
       return after_divergence(outcome, base);
     case Reason::as_designed:
-      return ours ? base + " --exp E1" : base;
+      return ours ? without_mode(base) + " --exp E1" : base;
     case Reason::below_threshold:
       return ours && outcome.b.plan != "float64" ? base + " --plan float64" : base;
     case Reason::misaligned:

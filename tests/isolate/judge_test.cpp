@@ -463,8 +463,13 @@ TEST(Judge, AsDesignedIsMeasuredAndNeverJudged) {
   pair.declared_schedule_b = pair.b.schedule;
   ExperimentSpec spec;
   spec.exp = ExpMode::as_designed;
-  const Outcome outcome = judge({pair}, spec, RunInfo{});
+  RunInfo run;
+  run.next_base = "greta isolate --exp E0 model.gguf";
+  const Outcome outcome = judge({pair}, spec, run);
   EXPECT_EQ(outcome.judgement.reason, Reason::as_designed);
+  EXPECT_EQ(outcome.next_command, "greta isolate model.gguf --exp E1");
+  EXPECT_EQ(outcome.keys.compared, 3 * 21 + 3);
+  EXPECT_EQ(outcome.keys.expected, outcome.keys.compared);
   EXPECT_EQ(outcome.verdict(), Verdict::expected_drift);
   EXPECT_EQ(outcome.exit_code(), 0);
   EXPECT_TRUE(outcome.controls.empty());
