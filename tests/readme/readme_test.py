@@ -5,7 +5,8 @@ usage: readme_test.py --greta BINARY --source TREE [--self-test] FILE...
 
 A fenced block after `<!-- test -->` is run by bash, all blocks of a file in one directory, in order. `<!-- test: exit N -->` says
 which exit code its last command must have (0 where it is not said). A fenced block after `<!-- output -->` holds lines that the
-block before printed; after `<!-- output: PATH -->`, lines of the file PATH that it wrote. `…` in a line stands for any text.
+block before printed; after `<!-- output: PATH -->`, lines of the file PATH that it wrote. `…` in a line stands for any text. A
+Markdown table can stand in the place of a block of output.
 """
 
 import argparse
@@ -16,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 
-MARKED = re.compile(r"<!-- (test|output)(?:: ([^>]*?))? -->\n+```\w*\n(.*?)```", re.DOTALL)
+MARKED = re.compile(r"<!-- (test|output)(?:: ([^>]*?))? -->\n+(?:```\w*\n(.*?)```|((?:\|[^\n]*\n)+))", re.DOTALL)
 
 
 def prepare(folder, source, greta):
@@ -50,7 +51,8 @@ def check(document, source, greta):
     with tempfile.TemporaryDirectory(prefix="greta-readme-") as name:
         folder = pathlib.Path(name)
         prepare(folder, source, greta)
-        for kind, argument, body in MARKED.findall(document):
+        for kind, argument, block, table in MARKED.findall(document):
+            body = block or table
             blocks += 1
             if kind == "test":
                 wanted = int(argument.split()[1]) if argument else 0
@@ -71,6 +73,8 @@ SELF_TEST = {  # document: whether it must pass
     "<!-- test: exit 1 -->\n```sh\nfalse\n```\n": True,
     "<!-- test: exit 1 -->\n```sh\ntrue\n```\n": False,
     "<!-- test -->\n```sh\necho x >f\n```\n<!-- output: f -->\n```text\nx\n```\n": True,
+    "<!-- test -->\n```sh\necho '| a | 1 |' >f\n```\n<!-- output: f -->\n| a | 1 |\n": True,
+    "<!-- test -->\n```sh\necho '| a | 1 |' >f\n```\n<!-- output: f -->\n| a | 2 |\n": False,
     "<!-- test -->\n```sh\ntrue\n```\n<!-- output: f -->\n```text\nx\n```\n": False,
 }
 
