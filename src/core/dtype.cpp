@@ -6,12 +6,29 @@
 
 namespace greta {
 namespace {
-constexpr std::array<DTypeInfo, 6> kInfos{{{"f64", 1, 8},
-                                           {"f32", 1, 4},
-                                           {"f16", 1, 2},
-                                           {"bf16", 1, 2},
-                                           {"q8_0", 32, 34},
-                                           {"q4_0", 32, 18}}};
+constexpr std::array<DTypeInfo, kDTypeCount> kInfos{{{"f64", 1, 8},
+                                                     {"f32", 1, 4},
+                                                     {"f16", 1, 2},
+                                                     {"bf16", 1, 2},
+                                                     {"q8_0", 32, 34},
+                                                     {"q4_0", 32, 18},
+                                                     {"q4_1", 32, 20},
+                                                     {"q5_0", 32, 22},
+                                                     {"q5_1", 32, 24},
+                                                     {"q2_k", 256, 84},
+                                                     {"q3_k", 256, 110},
+                                                     {"q4_k", 256, 144},
+                                                     {"q5_k", 256, 176},
+                                                     {"q6_k", 256, 210},
+                                                     {"iq4_nl", 32, 18},
+                                                     {"iq4_xs", 256, 136}}};
+static_assert(static_cast<int>(DType::iq4_xs) == kDTypeCount - 1);
+
+constexpr auto kWeights = [] {
+  std::array<DType, kDTypeCount - 1> all{};
+  for (std::size_t i = 0; i < all.size(); ++i) all[i] = static_cast<DType>(i + 1);
+  return all;
+}();
 }  // namespace
 
 const DTypeInfo& dtype_info(DType dtype) { return kInfos[static_cast<std::size_t>(dtype)]; }
@@ -23,6 +40,17 @@ std::optional<DType> dtype_from_name(std::string_view wanted) {
     if (std::equal(wanted.begin(), wanted.end(), candidate.begin(), candidate.end(), same)) return static_cast<DType>(i);
   }
   return std::nullopt;
+}
+
+std::span<const DType> weight_dtypes() { return kWeights; }
+
+std::string weight_dtype_names() {
+  std::string names;
+  for (const DType dtype : kWeights) {
+    if (!names.empty()) names += ", ";
+    names += name(dtype);
+  }
+  return names;
 }
 
 std::int64_t row_bytes(DType dtype, std::int64_t cols) {

@@ -37,10 +37,8 @@ double ulp_away(double x, DType dtype) {
       return f16_to_f32(static_cast<std::uint16_t>(f32_to_f16(static_cast<float>(x)) + 1));
     case DType::bf16:
       return bf16_to_f32(static_cast<std::uint16_t>(f32_to_bf16(static_cast<float>(x)) + 1));
-    case DType::f32:
-    case DType::q8_0:
-    case DType::q4_0:
-      break;
+    default:
+      break;  // computed as f32
   }
   const auto single = static_cast<float>(x);
   return std::nextafter(single, std::copysign(HUGE_VALF, single));

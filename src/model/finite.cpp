@@ -24,12 +24,12 @@ struct Piece {
 constexpr std::int64_t kPieceUnits = 1 << 18;
 constexpr std::int64_t kStride = 4096;  // units between looks at the result: the inner loop has no branch and vectorises
 
-/// Index of the first word in data[0..count) whose exponent bits are all set, or -1. `Block` is the distance of the words.
-template <class Word, class Block>
-std::int64_t first_non_finite(const std::byte* data, std::int64_t count, Word exponent) {
+/// Index of the first word in data[0..count) whose exponent bits are all set, or -1; the words are `distance` bytes apart.
+template <class Word>
+std::int64_t first_non_finite(const std::byte* data, std::int64_t count, Word exponent, std::int64_t distance = sizeof(Word)) {
   const auto word = [&](std::int64_t i) {
-    Word value;  // the scale is a block's first field
-    std::memcpy(&value, data + static_cast<std::size_t>(i) * sizeof(Block), sizeof(Word));
+    Word value;
+    std::memcpy(&value, data + i * distance, sizeof(Word));
     return value;
   };
   for (std::int64_t start = 0; start < count; start += kStride) {
@@ -44,24 +44,32 @@ std::int64_t first_non_finite(const std::byte* data, std::int64_t count, Word ex
   return -1;
 }
 
+constexpr std::uint16_t kHalfExponent = 0x7c00u;
+
+/// The first block with a scale or minimum that is not finite, or -1.
+std::int64_t scan_blocks(DType dtype, const std::byte* data, std::int64_t count) {
+  std::int64_t first = -1;
+  for (const std::int64_t offset : scale_offsets(dtype)) {
+    const auto found =
+        first_non_finite<std::uint16_t>(data + offset, first < 0 ? count : first, kHalfExponent, dtype_info(dtype).block_bytes);
+    if (found >= 0) first = found;
+  }
+  return first;
+}
+
 std::int64_t scan(const Piece& piece) {
   const DType dtype = *piece.tensor->dtype;
   const std::byte* data = piece.tensor->data + piece.first * dtype_info(dtype).block_bytes;
   switch (dtype) {
     case DType::f32:
-      return first_non_finite<std::uint32_t, std::uint32_t>(data, piece.count, 0x7f800000u);
+      return first_non_finite<std::uint32_t>(data, piece.count, 0x7f800000u);
     case DType::f16:
-      return first_non_finite<std::uint16_t, std::uint16_t>(data, piece.count, 0x7c00u);
+      return first_non_finite<std::uint16_t>(data, piece.count, kHalfExponent);
     case DType::bf16:
-      return first_non_finite<std::uint16_t, std::uint16_t>(data, piece.count, 0x7f80u);
-    case DType::q8_0:
-      return first_non_finite<std::uint16_t, BlockQ8_0>(data, piece.count, 0x7c00u);
-    case DType::q4_0:
-      return first_non_finite<std::uint16_t, BlockQ4_0>(data, piece.count, 0x7c00u);
-    case DType::f64:
-      break;  // not a weight type
+      return first_non_finite<std::uint16_t>(data, piece.count, 0x7f80u);
+    default:
+      return scan_blocks(dtype, data, piece.count);
   }
-  return -1;
 }
 
 NonFinite describe(const Piece& piece, std::int64_t unit) {
@@ -70,9 +78,12 @@ NonFinite describe(const Piece& piece, std::int64_t unit) {
   const std::byte* at = piece.tensor->data + unit * info.block_bytes;
   NonFinite found{piece.tensor, unit * info.block_elems, 0, info.block_elems > 1};
   if (found.block_scale) {
-    std::uint16_t scale;
-    std::memcpy(&scale, at, sizeof(scale));
-    found.value = f16_to_f32(scale);
+    for (const std::int64_t offset : scale_offsets(dtype)) {
+      std::uint16_t scale;
+      std::memcpy(&scale, at + offset, sizeof(scale));
+      found.value = f16_to_f32(scale);
+      if ((scale & kHalfExponent) == kHalfExponent) break;
+    }
   } else {
     dequantize_row(dtype, at, 1, &found.value);
   }

@@ -9,7 +9,8 @@
 
 namespace greta {
 
-/// Where the first non-finite value lies. Of block formats the scale is what can be non-finite: `element` is the block's first.
+/// Where the first non-finite value lies. Of block formats a scale or minimum is what can be
+/// non-finite: `element` is the block's first.
 struct NonFinite {
   const GgufTensor* tensor = nullptr;
   std::int64_t element = 0;  // flat, in the order of the file

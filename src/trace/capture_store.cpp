@@ -51,7 +51,8 @@ struct FileRecord {
 // Files hold these numbers: who changes one raises kVersion.
 static_assert(static_cast<int>(Stage::x_in) == 0 && static_cast<int>(Stage::k_cache) == 9 &&
               static_cast<int>(Stage::logits) == 25);
-static_assert(static_cast<int>(DType::f64) == 0 && static_cast<int>(DType::f32) == 1 && static_cast<int>(DType::q4_0) == 5);
+static_assert(static_cast<int>(DType::f64) == 0 && static_cast<int>(DType::f32) == 1 && static_cast<int>(DType::q4_0) == 5 &&
+              static_cast<int>(DType::iq4_xs) == 15);
 static_assert(sizeof(FileRecord) == 104 && std::is_trivially_copyable_v<FileRecord>);
 
 template <class T>
@@ -150,7 +151,7 @@ StageRecord unpack(const FileRecord& in, const std::vector<std::string>& routes,
     refuse(path, fmt::format("record {} has {} {}", index, what, value));
   };
   if (in.stage >= kStageCount) wrong("stage", in.stage);
-  if (in.dtype != kNoDType && in.dtype > static_cast<std::uint8_t>(DType::q4_0)) wrong("dtype", in.dtype);
+  if (in.dtype != kNoDType && in.dtype >= kDTypeCount) wrong("dtype", in.dtype);
   if (in.route != kNoRoute && in.route >= routes.size()) wrong("route", in.route);
   if (in.flags > (kReread | kNotExposed | kDecode | kSliceOnly)) wrong("flags", in.flags);
   if (in.layer < 0) wrong("layer", in.layer);

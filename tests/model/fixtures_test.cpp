@@ -24,13 +24,13 @@ std::vector<float> dequantized(const GgufTensor& tensor) {
   return out;
 }
 
+/// The values another program dequantised; equality also forbids the last place that operation order could move.
 TEST(Fixtures, DequantisedWeightsAreBitEqual) {
   const auto index_path = test::fixture("quants/index.json");
   if (index_path.empty()) return;
   const auto index = nlohmann::json::parse(test::read_file(index_path));
   int matrices = 0;
-  for (const std::string type : {"F32", "BF16", "Q8_0", "Q4_0"}) {
-    const auto& entry = index.at(type);
+  for (const auto& [type, entry] : index.items()) {
     const auto file = Gguf::open(index_path.parent_path() / entry.at("file").get<std::string>());
     for (const auto& [tensor_name, expected] : entry.at("tensors").items()) {
       SCOPED_TRACE(type + " " + tensor_name);
@@ -45,7 +45,7 @@ TEST(Fixtures, DequantisedWeightsAreBitEqual) {
       ++matrices;
     }
   }
-  EXPECT_GT(matrices, 40);
+  EXPECT_GE(matrices, 13 * 16);
 }
 
 /// The files were quantised from the F32 one: quantising it again must give the same bytes.
@@ -65,16 +65,6 @@ TEST(Fixtures, QuantisingGivesTheSameBytes) {
       ++matrices;
     }
     EXPECT_GE(matrices, 15) << type;
-  }
-}
-
-TEST(Fixtures, TypesNotComputedWithAreNamed) {
-  const auto index_path = test::fixture("quants/index.json");
-  if (index_path.empty()) return;
-  for (const std::string type : {"Q4_1", "Q5_0", "Q5_1", "Q2_K", "Q6_K", "IQ4_NL", "IQ4_XS"}) {
-    const auto path = index_path.parent_path() / ("fixture." + type + ".gguf");
-    EXPECT_GT(Gguf::open(path)->tensors().size(), 0u);
-    test::expect_error([&] { Model::load(path); }, {"token_embd.weight", type, "Q8_0"});
   }
 }
 

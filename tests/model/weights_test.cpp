@@ -156,9 +156,11 @@ TEST_F(Weights, TypesNotComputedWithNameTensorTypeAndTheSupported) {
   auto& tensor = file_.find("blk.1.ffn_up.weight");
   tensor.type = 28;  // F64
   tensor.data = std::string(96 * 8, '\0');
-  expect_refused({"'blk.1.ffn_up.weight'", "F64", "F32, F16, Q4_0, Q8_0, BF16"});
+  expect_refused({"'blk.1.ffn_up.weight'", "F64",
+                  "F32, F16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q2_K, Q3_K, Q4_K, Q5_K, Q6_K, IQ4_NL, IQ4_XS, BF16"});
   tensor.type = 77;
-  expect_refused({"'blk.1.ffn_up.weight'", "unknown (id 77)", "F32, F16, Q4_0, Q8_0, BF16"});
+  expect_refused({"'blk.1.ffn_up.weight'", "unknown (id 77)",
+                  "F32, F16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q2_K, Q3_K, Q4_K, Q5_K, Q6_K, IQ4_NL, IQ4_XS, BF16"});
 }
 
 TEST_F(Weights, TensorsOfNoPlaceAreRefused) {
@@ -227,46 +229,67 @@ struct ScanCase {
   DType dtype;
   std::size_t unit_bytes;  // of an element or block
   std::int64_t unit_elems;
-  std::vector<std::string> bad;      // first bytes of a unit that must be found
-  std::vector<std::string> healthy;  // and that must not
+  std::vector<std::size_t> places;   // in a unit, of what must be finite
+  std::vector<std::string> bad;      // what must be found there
+  std::vector<std::string> healthy;  // and what must not
 };
 
+void expect_found(const ScanCase& c, std::string& bytes, std::size_t units, std::size_t place, const std::string& value) {
+  const auto put = [&](std::size_t at, const std::string& put_value) {
+    bytes.replace(at * c.unit_bytes + place, put_value.size(), put_value);
+  };
+  const std::string zero(value.size(), '\0');
+  for (const std::size_t at : {std::size_t{0}, std::size_t{4095}, std::size_t{4096}, std::size_t{300000}, units - 1}) {
+    put(at, value);
+    if (at != units - 1) put(units - 1, value);  // a later one must not be named
+    for (const int threads : {1, 3}) {
+      const auto found = scan(c.dtype, bytes, threads);
+      ASSERT_TRUE(found);
+      EXPECT_EQ(found->element, static_cast<std::int64_t>(at) * c.unit_elems);
+      EXPECT_EQ(found->block_scale, c.unit_elems > 1);
+      EXPECT_FALSE(std::isfinite(found->value));
+    }
+    put(at, zero);
+    put(units - 1, zero);
+  }
+}
+
 TEST(FiniteScan, FindsTheFirstInEveryTypeWhateverTheThreads) {
+  const std::vector<std::string> bad{raw<std::uint16_t>(0x7c00), raw<std::uint16_t>(0xfe00)}, fine{raw<std::uint16_t>(0xfbff)};
   const ScanCase cases[] = {
-      {DType::f32, 4, 1, {raw(0x7f800000u), raw(0xff800000u), raw(0x7fc00000u), raw(0x7f800001u)}, {raw(0x7f7fffffu)}},
-      {DType::f16, 2, 1, {raw<std::uint16_t>(0x7c00), raw<std::uint16_t>(0xfc01)}, {raw<std::uint16_t>(0x7bff)}},
-      {DType::bf16, 2, 1, {raw<std::uint16_t>(0x7f80), raw<std::uint16_t>(0xffc0)}, {raw<std::uint16_t>(0x7f7f)}},
-      {DType::q8_0, 34, 32, {raw<std::uint16_t>(0x7c00), raw<std::uint16_t>(0x7e00)}, {raw<std::uint16_t>(0x7bff)}},
-      {DType::q4_0, 18, 32, {raw<std::uint16_t>(0xfc00), raw<std::uint16_t>(0x7e00)}, {raw<std::uint16_t>(0xfbff)}}};
-  const std::size_t units = (std::size_t{1} << 19) + 4099;  // several pieces and a ragged end
+      {DType::f32, 4, 1, {0}, {raw(0x7f800000u), raw(0xff800000u), raw(0x7fc00000u), raw(0x7f800001u)}, {raw(0x7f7fffffu)}},
+      {DType::f16, 2, 1, {0}, {raw<std::uint16_t>(0x7c00), raw<std::uint16_t>(0xfc01)}, {raw<std::uint16_t>(0x7bff)}},
+      {DType::bf16, 2, 1, {0}, {raw<std::uint16_t>(0x7f80), raw<std::uint16_t>(0xffc0)}, {raw<std::uint16_t>(0x7f7f)}},
+      {DType::q8_0, 34, 32, {0}, bad, fine},
+      {DType::q4_0, 18, 32, {0}, bad, fine},
+      {DType::q4_1, 20, 32, {0, 2}, bad, fine},
+      {DType::q5_0, 22, 32, {0}, bad, fine},
+      {DType::q5_1, 24, 32, {0, 2}, bad, fine},
+      {DType::q2_k, 84, 256, {80, 82}, bad, fine},
+      {DType::q3_k, 110, 256, {108}, bad, fine},
+      {DType::q4_k, 144, 256, {0, 2}, bad, fine},
+      {DType::q5_k, 176, 256, {0, 2}, bad, fine},
+      {DType::q6_k, 210, 256, {208}, bad, fine},
+      {DType::iq4_nl, 18, 32, {0}, bad, fine},
+      {DType::iq4_xs, 136, 256, {0}, bad, fine}};
+  static_assert(std::size(cases) == kDTypeCount - 1);
   for (const auto& c : cases) {
     SCOPED_TRACE(name(c.dtype));
+    const std::size_t units = (std::size_t{1} << (c.unit_elems > 32 ? 18 : 19)) + 45003;  // several pieces and a ragged end
     // Quants may be any bytes, all ones too: only the scales are looked at.
     std::string unit(c.unit_bytes, c.unit_elems > 1 ? '\xff' : '\0');
-    unit.replace(0, 2, std::string(2, '\0'));
+    for (const std::size_t place : c.places) unit.replace(place, 2, std::string(2, '\0'));
     std::string bytes;
+    bytes.reserve(units * c.unit_bytes);
     for (std::size_t i = 0; i < units; ++i) bytes += unit;
     EXPECT_FALSE(scan(c.dtype, bytes, 3));
-    const auto put = [&](std::size_t at, const std::string& value) { bytes.replace(at * c.unit_bytes, value.size(), value); };
-    for (const auto& value : c.healthy) {
-      put(17, value);
-      EXPECT_FALSE(scan(c.dtype, bytes, 1));
-      put(17, unit.substr(0, value.size()));
-    }
-    for (const auto& value : c.bad) {
-      for (const std::size_t at : {std::size_t{0}, std::size_t{4095}, std::size_t{4096}, std::size_t{300000}, units - 1}) {
-        put(at, value);
-        if (at != units - 1) put(units - 1, value);  // a later one must not be named
-        for (const int threads : {1, 3}) {
-          const auto found = scan(c.dtype, bytes, threads);
-          ASSERT_TRUE(found);
-          EXPECT_EQ(found->element, static_cast<std::int64_t>(at) * c.unit_elems);
-          EXPECT_EQ(found->block_scale, c.unit_elems > 1);
-          EXPECT_FALSE(std::isfinite(found->value));
-        }
-        put(at, unit.substr(0, value.size()));
-        put(units - 1, unit.substr(0, value.size()));
+    for (const std::size_t place : c.places) {
+      for (const auto& value : c.healthy) {
+        bytes.replace(17 * c.unit_bytes + place, value.size(), value);
+        EXPECT_FALSE(scan(c.dtype, bytes, 1));
+        bytes.replace(17 * c.unit_bytes + place, value.size(), value.size(), '\0');
       }
+      for (const auto& value : c.bad) expect_found(c, bytes, units, place, value);
     }
   }
 }

@@ -11,26 +11,44 @@ namespace greta::HWY_NAMESPACE {
 
 void exp_lanes(const float* x, float* out) { store(exp(load(x)), out); }
 float sum_lanes(const float* x) { return reduce_add(load(x)); }
-/// Elements [k, k + 32) of a row.
-void load_32(DType dtype, const std::byte* row, std::int64_t k, float* out) {
-  const auto both = [&](Lanes a, Lanes b) HWY_ATTR {
-    store(a, out);
-    store(b, out + kLanes);
-  };
-  switch (dtype) {
-    case DType::f64:
-      return both(load_half<DType::f64, 0>(row, k), load_half<DType::f64, 1>(row, k));
-    case DType::f32:
-      return both(load_half<DType::f32, 0>(row, k), load_half<DType::f32, 1>(row, k));
-    case DType::f16:
-      return both(load_half<DType::f16, 0>(row, k), load_half<DType::f16, 1>(row, k));
-    case DType::bf16:
-      return both(load_half<DType::bf16, 0>(row, k), load_half<DType::bf16, 1>(row, k));
-    case DType::q8_0:
-      return both(load_half<DType::q8_0, 0>(row, k), load_half<DType::q8_0, 1>(row, k));
-    case DType::q4_0:
-      return both(load_half<DType::q4_0, 0>(row, k), load_half<DType::q4_0, 1>(row, k));
+/// A whole row of `n` elements, a multiple of 32 and of the block.
+template <DType kType>
+void load_all(const std::byte* row, std::int64_t n, float* out) {
+  if constexpr (kIsSuperBlock<kType>) {
+    for (std::int64_t k = 0; k < n; k += kSuperBlock) {
+      const auto& block = reinterpret_cast<const BlockOf<kType>*>(row)[k / kSuperBlock];
+      SubScales scales;
+      load_scales(block, scales);
+      for_groups([&](auto group) HWY_ATTR { store(load_group<group()>(block, scales), out + k + group() * kLanes); });
+    }
+  } else {
+    for (std::int64_t k = 0; k < n; k += 32) {
+      store(load_half<kType, 0>(row, k), out + k);
+      store(load_half<kType, 1>(row, k), out + k + kLanes);
+    }
   }
+}
+void load_row_of(DType dtype, const std::byte* row, std::int64_t n, float* out) {
+  // clang-format off
+  switch (dtype) {
+    case DType::f64: return load_all<DType::f64>(row, n, out);
+    case DType::f32: return load_all<DType::f32>(row, n, out);
+    case DType::f16: return load_all<DType::f16>(row, n, out);
+    case DType::bf16: return load_all<DType::bf16>(row, n, out);
+    case DType::q8_0: return load_all<DType::q8_0>(row, n, out);
+    case DType::q4_0: return load_all<DType::q4_0>(row, n, out);
+    case DType::q4_1: return load_all<DType::q4_1>(row, n, out);
+    case DType::q5_0: return load_all<DType::q5_0>(row, n, out);
+    case DType::q5_1: return load_all<DType::q5_1>(row, n, out);
+    case DType::q2_k: return load_all<DType::q2_k>(row, n, out);
+    case DType::q3_k: return load_all<DType::q3_k>(row, n, out);
+    case DType::q4_k: return load_all<DType::q4_k>(row, n, out);
+    case DType::q5_k: return load_all<DType::q5_k>(row, n, out);
+    case DType::q6_k: return load_all<DType::q6_k>(row, n, out);
+    case DType::iq4_nl: return load_all<DType::iq4_nl>(row, n, out);
+    case DType::iq4_xs: return load_all<DType::iq4_xs>(row, n, out);
+  }
+  // clang-format on
 }
 
 }  // namespace greta::HWY_NAMESPACE
@@ -39,6 +57,7 @@ HWY_AFTER_NAMESPACE();
 #if HWY_ONCE
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <bit>
 #include <cmath>
 #include <limits>
@@ -50,7 +69,7 @@ namespace {
 
 constexpr auto kExp = GRETA_PER_ISA(exp_lanes);
 constexpr auto kSum = GRETA_PER_ISA(sum_lanes);
-constexpr auto kLoad = GRETA_PER_ISA(load_32);
+constexpr auto kLoad = GRETA_PER_ISA(load_row_of);
 
 float exp_of(Isa isa, float x) {
   float in[kLanes] = {x}, out[kLanes];
@@ -123,32 +142,46 @@ TEST(LanesTree, HalvesEightFourTwoOne) {
   }
 }
 
-/// Every binary16 pattern as a number and as a scale of every code: loads equal core's dequantisation, NaN for NaN.
-TEST(LanesLoad, EqualsDequantizeRow) {
-  for (const DType dtype : {DType::f16, DType::bf16, DType::q8_0, DType::q4_0}) {
-    constexpr std::int64_t kCols = 64;
-    std::vector<std::byte> row(static_cast<std::size_t>(row_bytes(dtype, kCols)));
-    std::mt19937 random(2);
-    for (std::uint32_t pattern = 0; pattern < 65536; pattern += 3) {
-      for (std::byte& byte : row) byte = static_cast<std::byte>(random());
-      for (std::int64_t block = 0; block < kCols / dtype_info(dtype).block_elems; ++block) {
-        const auto half = static_cast<std::uint16_t>(pattern + static_cast<std::uint32_t>(block));
-        std::memcpy(row.data() + block * dtype_info(dtype).block_bytes, &half, sizeof half);
+void expect_loads_equal(DType dtype, const std::vector<std::byte>& row, std::int64_t n, std::uint32_t pattern) {
+  std::vector<float> expected(static_cast<std::size_t>(n)), got(static_cast<std::size_t>(n));
+  dequantize_row(dtype, row.data(), n, expected.data());
+  for (const Isa isa : supported_isas()) {
+    kLoad[isa](dtype, row.data(), n, got.data());
+    for (std::size_t i = 0; i < got.size(); ++i) {
+      if (std::isnan(expected[i])) {
+        ASSERT_TRUE(std::isnan(got[i])) << name(dtype) << ' ' << name(isa) << " pattern " << pattern;
+      } else {
+        ASSERT_EQ(std::bit_cast<std::uint32_t>(got[i]), std::bit_cast<std::uint32_t>(expected[i]))
+            << name(dtype) << ' ' << name(isa) << " pattern " << pattern << " element " << i;
       }
-      float expected[kCols], got[kCols];
-      dequantize_row(dtype, row.data(), kCols, expected);
-      for (const Isa isa : supported_isas()) {
-        kLoad[isa](dtype, row.data(), 0, got);
-        kLoad[isa](dtype, row.data(), 32, got + 32);
-        for (int i = 0; i < kCols; ++i) {
-          if (std::isnan(expected[i])) {
-            ASSERT_TRUE(std::isnan(got[i])) << name(dtype) << ' ' << name(isa) << " pattern " << pattern;
-          } else {
-            ASSERT_EQ(std::bit_cast<std::uint32_t>(got[i]), std::bit_cast<std::uint32_t>(expected[i]))
-                << name(dtype) << ' ' << name(isa) << " pattern " << pattern << " element " << i;
-          }
+    }
+  }
+}
+
+/// Binary16 patterns as numbers and as scales of random codes: loads equal core's dequantisation, NaN for NaN, signs of zeros
+/// too.
+TEST(LanesLoad, EqualsDequantizeRow) {
+  for (const DType dtype : weight_dtypes()) {
+    const DTypeInfo& info = dtype_info(dtype);
+    const std::int64_t n = std::max<std::int64_t>(64, 2 * info.block_elems);
+    std::vector<std::byte> row(static_cast<std::size_t>(row_bytes(dtype, n)));
+    std::mt19937 random(2);
+    for (std::uint32_t pattern = 0; pattern<65536; pattern += n> 64 ? 13 : 3) {
+      for (std::byte& byte : row) byte = static_cast<std::byte>(random());
+      for (std::int64_t block = 0; block < n / info.block_elems; ++block) {
+        for (const std::int64_t offset : scale_offsets(dtype)) {
+          const auto half = static_cast<std::uint16_t>(pattern + static_cast<std::uint32_t>(block + 8 * offset));
+          std::memcpy(row.data() + block * info.block_bytes + offset, &half, sizeof half);
         }
       }
+      if (dtype == DType::f16 || dtype == DType::bf16) {
+        for (std::int64_t i = 0; i < n; ++i) {
+          const auto half = static_cast<std::uint16_t>(pattern + static_cast<std::uint32_t>(i));
+          std::memcpy(row.data() + 2 * i, &half, sizeof half);
+        }
+      }
+      expect_loads_equal(dtype, row, n, pattern);
+      if (::testing::Test::HasFatalFailure()) return;
     }
   }
 }
@@ -158,7 +191,7 @@ TEST(LanesLoad, RoundsDoublesHalfToEven) {
   for (std::size_t i = 0; i < row.size(); ++i) row[i] = 1.0 + static_cast<double>(i) * 0x1p-25;
   for (const Isa isa : supported_isas()) {
     float got[32];
-    kLoad[isa](DType::f64, reinterpret_cast<const std::byte*>(row.data()), 0, got);
+    kLoad[isa](DType::f64, reinterpret_cast<const std::byte*>(row.data()), 32, got);
     for (std::size_t i = 0; i < row.size(); ++i) {
       const double step =
           std::nearbyint(static_cast<double>(i) / 4);  // floats above 1 are 4 such steps apart; nearbyint ties to even

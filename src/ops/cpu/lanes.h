@@ -20,6 +20,7 @@
 #include <cstdint>
 #include <cstring>
 #include <type_traits>
+#include <utility>
 
 #include "core/blocks.h"
 #include "core/dtype.h"
@@ -105,16 +106,14 @@ HWY_INLINE Lanes load_row(const std::byte* row, std::int64_t k) {
   }
 }
 
-/// Sixteen elements of a row as floats: half kHalf (0 or 1) of the 32 from element k, a multiple of 32. Exact, but for f64
-/// (rounded half to even): a block's scale has 11 significant bits and its quant at most 8, so their product fits binary32.
+#include "ops/cpu/lanes_blocks.h"
+
+/// Sixteen elements of a row of plain numbers or blocks of 32 as floats: half kHalf (0 or 1) of the 32 from element k, a multiple
+/// of 32. As core/blocks.h defines them; f64 is rounded half to even.
 template <DType kType, int kHalf>
 HWY_INLINE Lanes load_half(const std::byte* row, std::int64_t k) {
-  if constexpr (kType == DType::q8_0) {
-    const BlockQ8_0& block = reinterpret_cast<const BlockQ8_0*>(row)[k / kQuantBlock];
-    return mul(load_i8(block.q + kHalf * kLanes), set1_f16(block.d));
-  } else if constexpr (kType == DType::q4_0) {
-    const BlockQ4_0& block = reinterpret_cast<const BlockQ4_0*>(row)[k / kQuantBlock];
-    return mul(load_nibbles<4 * kHalf>(block.q), set1_f16(block.d));
+  if constexpr (kIsBlockOf32<kType>) {
+    return load_block_half<kHalf>(reinterpret_cast<const BlockOf<kType>*>(row)[k / kQuantBlock]);
   } else {
     return load_row<kType>(row, k + kHalf * kLanes);
   }
@@ -124,7 +123,7 @@ HWY_INLINE Lanes load_half(const std::byte* row, std::int64_t k) {
 template <DType kType>
 HWY_INLINE Lanes load_row_tail(const std::byte* row, std::int64_t k, std::int64_t n) {
   constexpr std::int64_t kSize = kType == DType::f64 ? 8 : kType == DType::f32 ? 4 : 2;
-  if constexpr (kType == DType::q8_0 || kType == DType::q4_0) {
+  if constexpr (kIsBlockOf32<kType>) {
     return zero();
   } else {
     alignas(8) std::byte padded[kLanes * kSize] = {};

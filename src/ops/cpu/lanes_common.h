@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <cstring>
 
+#include "core/dtype.h"
 #include "core/half.h"
 
 namespace greta {
@@ -17,8 +18,14 @@ inline constexpr int kLanes = 16;
 inline constexpr float kLn2High = 0x1.62e43p-1f;
 inline constexpr float kLn2Low = -0x1.05c61p-29f;
 
-/// Elements of a block of Q8_0 or Q4_0.
+/// Elements of a block of the smaller formats.
 inline constexpr std::int64_t kQuantBlock = 32;
+
+template <DType kType>
+inline constexpr bool kIsSuperBlock = kType == DType::q2_k || kType == DType::q3_k || kType == DType::q4_k ||
+                                      kType == DType::q5_k || kType == DType::q6_k || kType == DType::iq4_xs;
+template <DType kType>
+inline constexpr bool kIsBlockOf32 = kType >= DType::q8_0 && !kIsSuperBlock<kType>;
 
 template <class T>
 inline T load_as(const std::byte* p) {

@@ -157,6 +157,58 @@ HWY_INLINE Lanes load_nibbles(const std::uint8_t* p) {
     return hn::ConvertTo(F32Tag(), hn::Sub(nibbles, hn::Set(I32Tag(), 8)));
   });
 }
+/// a * b - c where a * b is exact: one rounding, fused or not.
+HWY_INLINE Lanes exact_mul_sub(Lanes a, Lanes b, Lanes c) {
+  return each([&](int i) HWY_ATTR { return hn::MulSub(a.p[i], b.p[i], c.p[i]); });
+}
+
+// Sixteen bytes: codes of a block before they become lanes.
+using ByteTag = hn::FixedTag<std::uint8_t, kLanes>;
+struct Bytes {
+  hn::Vec<ByteTag> v;
+};
+HWY_INLINE Bytes load_bytes(const void* p) { return {hn::LoadU(ByteTag(), static_cast<const std::uint8_t*>(p))}; }
+HWY_INLINE Bytes bit_or(Bytes a, Bytes b) { return {hn::Or(a.v, b.v)}; }
+/// (a >> kShift) & kMask in every byte; kMask has no bits that a neighbour could shift in.
+template <int kShift, int kMask>
+HWY_INLINE Bytes bits(Bytes a) {
+  static_assert(kMask <= 0xff >> kShift);
+  const hn::Repartition<std::uint16_t, ByteTag> d16;  // there are no shifts of bytes
+  const auto shifted = hn::BitCast(ByteTag(), hn::ShiftRight<kShift>(hn::BitCast(d16, a.v)));
+  return {hn::And(shifted, hn::Set(ByteTag(), static_cast<std::uint8_t>(kMask)))};
+}
+/// a << kShift where no bit leaves its byte.
+template <int kShift>
+HWY_INLINE Bytes shift_up(Bytes a) {
+  const hn::Repartition<std::uint16_t, ByteTag> d16;
+  return {hn::BitCast(ByteTag(), hn::ShiftLeft<kShift>(hn::BitCast(d16, a.v)))};
+}
+HWY_INLINE Bytes subtract(Bytes a, int b) { return {hn::Sub(a.v, hn::Set(ByteTag(), static_cast<std::uint8_t>(b)))}; }
+/// table[index] for every index below 16.
+HWY_INLINE Bytes lookup(Bytes table, Bytes index) { return {hn::TableLookupBytes(table.v, index.v)}; }
+/// `value` in byte i where bit i of the little-endian p[0..2) is set, else 0.
+HWY_INLINE Bytes spread_bits(const std::uint8_t* p, int value) {
+  const hn::Repartition<std::uint64_t, ByteTag> d64;
+  const auto each_bit = hn::BitCast(ByteTag(), hn::Set(d64, 0x8040201008040201u));
+  alignas(16) const std::uint64_t copies[2]{p[0] * 0x0101010101010101u, p[1] * 0x0101010101010101u};
+  const auto set = hn::TestBit(hn::BitCast(ByteTag(), hn::Load(d64, copies)), each_bit);
+  return {hn::IfThenElseZero(set, hn::Set(ByteTag(), static_cast<std::uint8_t>(value)))};
+}
+template <class Integer>
+HWY_INLINE Lanes bytes_to_lanes(Bytes a) {
+  const hn::Repartition<Integer, ByteTag> d8;
+#if HWY_TARGET == HWY_AVX3
+  return {{hn::ConvertTo(F32Tag(), hn::PromoteTo(I32Tag(), hn::BitCast(d8, a.v)))}};
+#else
+  const hn::Half<decltype(d8)> half;
+  const auto bytes = hn::BitCast(d8, a.v);
+  return {{hn::ConvertTo(F32Tag(), hn::PromoteTo(I32Tag(), hn::LowerHalf(half, bytes))),
+           hn::ConvertTo(F32Tag(), hn::PromoteTo(I32Tag(), hn::UpperHalf(half, bytes)))}};
+#endif
+}
+HWY_INLINE Lanes unsigned_lanes(Bytes a) { return bytes_to_lanes<std::uint8_t>(a); }
+HWY_INLINE Lanes signed_lanes(Bytes a) { return bytes_to_lanes<std::int8_t>(a); }
+
 /// A binary16 scale in every lane, exactly.
 HWY_INLINE Lanes set1_f16(std::uint16_t h) {
   const hn::Rebind<hwy::float16_t, F32Tag> d16;

@@ -81,5 +81,57 @@ template <int kShift>
 inline Lanes load_nibbles(const std::uint8_t* p) {
   return each([&](int i) { return static_cast<float>(((p[i] >> kShift) & 15) - 8); });
 }
+/// a * b - c where a * b is exact: one rounding, fused or not.
+inline Lanes exact_mul_sub(Lanes a, Lanes b, Lanes c) {
+  return each([&](int i) { return a.v[i] * b.v[i] - c.v[i]; });
+}
+
+// Sixteen bytes: codes of a block before they become lanes.
+struct Bytes {
+  std::uint8_t v[kLanes];
+};
+template <class F>
+inline Bytes each_byte(const F& f) {
+  Bytes out;
+  for (int i = 0; i < kLanes; ++i) out.v[i] = static_cast<std::uint8_t>(f(i));
+  return out;
+}
+inline Bytes load_bytes(const void* p) {
+  Bytes out;
+  std::memcpy(out.v, p, sizeof out.v);
+  return out;
+}
+inline Bytes bit_or(Bytes a, Bytes b) {
+  return each_byte([&](int i) { return a.v[i] | b.v[i]; });
+}
+/// (a >> kShift) & kMask in every byte; kMask has no bits that a neighbour could shift in.
+template <int kShift, int kMask>
+inline Bytes bits(Bytes a) {
+  static_assert(kMask <= 0xff >> kShift);
+  return each_byte([&](int i) { return (a.v[i] >> kShift) & kMask; });
+}
+/// a << kShift where no bit leaves its byte.
+template <int kShift>
+inline Bytes shift_up(Bytes a) {
+  return each_byte([&](int i) { return a.v[i] << kShift; });
+}
+inline Bytes subtract(Bytes a, int b) {
+  return each_byte([&](int i) { return a.v[i] - b; });
+}
+/// table[index] for every index below 16.
+inline Bytes lookup(Bytes table, Bytes index) {
+  return each_byte([&](int i) { return table.v[index.v[i]]; });
+}
+/// `value` in byte i where bit i of the little-endian p[0..2) is set, else 0.
+inline Bytes spread_bits(const std::uint8_t* p, int value) {
+  return each_byte([&](int i) { return ((p[i / 8] >> (i % 8)) & 1) * value; });
+}
+inline Lanes unsigned_lanes(Bytes a) {
+  return each([&](int i) { return static_cast<float>(a.v[i]); });
+}
+inline Lanes signed_lanes(Bytes a) {
+  return each([&](int i) { return static_cast<float>(static_cast<std::int8_t>(a.v[i])); });
+}
+
 /// A binary16 scale in every lane, exactly.
 inline Lanes set1_f16(std::uint16_t h) { return set1(f16_to_f32(h)); }

@@ -1,9 +1,9 @@
 // Matrix product: every output is one 16-lane dot product over the inputs, in their order, whatever the number of rows.
 //
-// Few rows: weights are dequantised in registers. Many rows: a block of weights is dequantised to floats that stay in cache,
-// and all rows pass over it; sums that span blocks of inputs wait in memory as their 16 lanes, so each lane's chain goes on
-// where it stopped. Both dequantise exactly, so both multiply the same floats in the same order. The bias is added after the
-// reduction.
+// Few rows (for most formats: one row): weights are dequantised in registers. Many rows: a block of weights is dequantised to
+// floats that stay in cache, and all rows pass over it; sums that span blocks of inputs wait in memory as their 16 lanes, so
+// each lane's chain goes on where it stopped. Both dequantise exactly, so both multiply the same floats in the same order. The
+// bias is added after the reduction.
 #include "ops/cpu/targets.h"
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "ops/reference/matmul.cpp"
@@ -54,7 +54,7 @@ HWY_INLINE void accumulate(const float* const* x, const std::byte* weights, std:
     for (int j = 0; j < kOuts; ++j) w[j] = load_half<kType, 1>(weights + j * stride, k);
     step(k + kLanes, w);
   }
-  if constexpr (kType != DType::q8_0 && kType != DType::q4_0) {  // whole blocks leave no rest
+  if constexpr (!kIsBlockOf32<kType>) {  // whole blocks leave no rest
     if (k + kLanes <= n) {
       for (int j = 0; j < kOuts; ++j) w[j] = load_row<kType>(weights + j * stride, k);
       step(k, w);
@@ -67,6 +67,28 @@ HWY_INLINE void accumulate(const float* const* x, const std::byte* weights, std:
         for (int j = 0; j < kOuts; ++j) tile.sum[i][j] = fma(v, w[j], tile.sum[i][j]);
       }
     }
+  }
+}
+
+/// The same for super-blocks, whose scales are multiplied out once for 256 inputs.
+template <DType kType, int kRows, int kOuts>
+HWY_INLINE void accumulate_super(const float* const* x, const std::byte* weights, std::int64_t stride, std::int64_t n,
+                                 Tile<kRows, kOuts>& tile) {
+  for (std::int64_t k = 0; k < n; k += kSuperBlock) {
+    const BlockOf<kType>* blocks[kOuts];
+    SubScales scales[kOuts];
+    for (int j = 0; j < kOuts; ++j) {
+      blocks[j] = reinterpret_cast<const BlockOf<kType>*>(weights + j * stride) + k / kSuperBlock;
+      load_scales(*blocks[j], scales[j]);
+    }
+    for_groups([&](auto group) HWY_ATTR {
+      Lanes w[kOuts];
+      for (int j = 0; j < kOuts; ++j) w[j] = load_group<group()>(*blocks[j], scales[j]);
+      for (int i = 0; i < kRows; ++i) {
+        const Lanes v = load(x[i] + k + group() * kLanes);
+        for (int j = 0; j < kOuts; ++j) tile.sum[i][j] = fma(v, w[j], tile.sum[i][j]);
+      }
+    });
   }
 }
 
@@ -104,8 +126,21 @@ HWY_INLINE void few_tile(const MatmulArgs& args, std::int64_t r, std::int64_t o)
   for (auto& row : tile.sum) {
     for (Lanes& sum : row) sum = zero();
   }
-  accumulate<kType, kRows, kOuts>(args.x + r, args.weight + (o - args.begin) * args.stride, args.stride, args.n_in, tile);
+  const std::byte* weights = args.weight + (o - args.begin) * args.stride;
+  if constexpr (kIsSuperBlock<kType>) {
+    accumulate_super<kType, kRows, kOuts>(args.x + r, weights, args.stride, args.n_in, tile);
+  } else {
+    accumulate<kType, kRows, kOuts>(args.x + r, weights, args.stride, args.n_in, tile);
+  }
   finish(args, r, o, tile);
+}
+
+/// A single row of any type.
+template <DType kType>
+void one_row(const MatmulArgs& args) {
+  std::int64_t o = args.begin;
+  for (; o + kSingleRowOuts <= args.end; o += kSingleRowOuts) few_tile<kType, 1, kSingleRowOuts>(args, 0, o);
+  for (; o < args.end; ++o) few_tile<kType, 1, 1>(args, 0, o);
 }
 
 template <DType kType>
@@ -134,6 +169,26 @@ void matmul_few(const MatmulArgs& args) {
       return few_rows<DType::q8_0>(args);
     case DType::q4_0:
       return few_rows<DType::q4_0>(args);
+    case DType::q4_1:
+      return one_row<DType::q4_1>(args);
+    case DType::q5_0:
+      return one_row<DType::q5_0>(args);
+    case DType::q5_1:
+      return one_row<DType::q5_1>(args);
+    case DType::iq4_nl:
+      return one_row<DType::iq4_nl>(args);
+    case DType::q2_k:
+      return one_row<DType::q2_k>(args);
+    case DType::q3_k:
+      return one_row<DType::q3_k>(args);
+    case DType::q4_k:
+      return one_row<DType::q4_k>(args);
+    case DType::q5_k:
+      return one_row<DType::q5_k>(args);
+    case DType::q6_k:
+      return one_row<DType::q6_k>(args);
+    case DType::iq4_xs:
+      return one_row<DType::iq4_xs>(args);
     default:
       return few_rows<DType::f32>(args);
   }
@@ -141,17 +196,27 @@ void matmul_few(const MatmulArgs& args) {
 
 // --- many rows ---------------------------------------------------------------------------------------------------------------
 
-/// Inputs [k, k + n) of a row of weights as floats; k is a multiple of a block.
+/// Inputs [k, k + n) of a row of weights as floats; k is a multiple of a block, and so is n of block types.
 template <DType kType>
 HWY_INLINE void widen(const std::byte* row, std::int64_t k, std::int64_t n, float* out) {
   std::int64_t i = 0;
-  for (; i + 2 * kLanes <= n; i += 2 * kLanes) {
-    store(load_half<kType, 0>(row, k + i), out + i);
-    store(load_half<kType, 1>(row, k + i), out + i + kLanes);
-  }
-  if constexpr (kType != DType::q8_0 && kType != DType::q4_0) {
-    for (; i + kLanes <= n; i += kLanes) store(load_row<kType>(row, k + i), out + i);
-    if (i < n) store_first(load_row_tail<kType>(row, k + i, n - i), out + i, n - i);
+  if constexpr (kIsSuperBlock<kType>) {
+    for (; i < n; i += kSuperBlock) {
+      const auto& block = reinterpret_cast<const BlockOf<kType>*>(row)[(k + i) / kSuperBlock];
+      SubScales scales;
+      load_scales(block, scales);
+      for_groups([&](auto group) HWY_ATTR { store(load_group<group()>(block, scales), out + i + group() * kLanes); });
+    }
+    return;
+  } else {
+    for (; i + 2 * kLanes <= n; i += 2 * kLanes) {
+      store(load_half<kType, 0>(row, k + i), out + i);
+      store(load_half<kType, 1>(row, k + i), out + i + kLanes);
+    }
+    if constexpr (!kIsBlockOf32<kType>) {
+      for (; i + kLanes <= n; i += kLanes) store(load_row<kType>(row, k + i), out + i);
+      if (i < n) store_first(load_row_tail<kType>(row, k + i, n - i), out + i, n - i);
+    }
   }
 }
 
@@ -165,6 +230,26 @@ void widen_row(DType dtype, const std::byte* row, std::int64_t k, std::int64_t n
       return widen<DType::q8_0>(row, k, n, out);
     case DType::q4_0:
       return widen<DType::q4_0>(row, k, n, out);
+    case DType::q4_1:
+      return widen<DType::q4_1>(row, k, n, out);
+    case DType::q5_0:
+      return widen<DType::q5_0>(row, k, n, out);
+    case DType::q5_1:
+      return widen<DType::q5_1>(row, k, n, out);
+    case DType::iq4_nl:
+      return widen<DType::iq4_nl>(row, k, n, out);
+    case DType::q2_k:
+      return widen<DType::q2_k>(row, k, n, out);
+    case DType::q3_k:
+      return widen<DType::q3_k>(row, k, n, out);
+    case DType::q4_k:
+      return widen<DType::q4_k>(row, k, n, out);
+    case DType::q5_k:
+      return widen<DType::q5_k>(row, k, n, out);
+    case DType::q6_k:
+      return widen<DType::q6_k>(row, k, n, out);
+    case DType::iq4_xs:
+      return widen<DType::iq4_xs>(row, k, n, out);
     default:
       return widen<DType::f32>(row, k, n, out);
   }
@@ -223,9 +308,15 @@ namespace {
 
 constexpr auto kFew = GRETA_PER_ISA(matmul_few);
 constexpr auto kBlock = GRETA_PER_ISA(matmul_block);
-constexpr std::int64_t kFewRows = 8;          // up to here weights are dequantised in registers
+constexpr std::int64_t kFewRows = 8;          // up to here weights are dequantised in registers, again for every tile
 constexpr std::int64_t kGrainWork = 1 << 16;  // multiply-adds that are worth another thread
 constexpr std::int64_t kOutputGroup = 4;
+
+/// How many rows are few: formats whose codes take work to unpack are unpacked once for all rows, into floats, from two rows
+/// on.
+std::int64_t few_rows_of(const WeightView& weight) {
+  return weight.layout == WeightLayout::transposed || weight.dtype <= DType::q4_0 ? kFewRows : 1;
+}
 
 /// Points `args` at outputs [begin, end) of `weight`. Transposed weights are gathered to floats in `gathered`, which is as
 /// large as they need.
@@ -261,7 +352,7 @@ void matmul(const CpuContext& context, const TensorView& x, const WeightView& we
   const MatmulArgs shared{
       inputs.data(), outputs.data(), bias ? offsets.data() : nullptr, x.n_rows, weight.n_cols, {}, nullptr, 0, 0, 0};
 
-  if (x.n_rows <= kFewRows) {
+  if (x.n_rows <= few_rows_of(weight)) {
     const std::int64_t groups = kGrainWork / (weight.n_cols * x.n_rows * kOutputGroup) + 1;
     context.pool.for_ranges(weight.n_rows, groups * kOutputGroup, [&](std::int64_t begin, std::int64_t end) {
       MatmulArgs args = shared;

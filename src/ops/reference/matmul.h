@@ -15,7 +15,7 @@ struct MatmulArgs {
   const float* bias;      // an entry an output, or null
   std::int64_t n_rows;
   std::int64_t n_in;
-  DType dtype;              // of the weights: f32, f16, bf16, q8_0 or q4_0
+  DType dtype;              // of the weights
   const std::byte* weight;  // row `begin`
   std::int64_t stride;      // bytes from one output's weights to the next
   std::int64_t begin;
