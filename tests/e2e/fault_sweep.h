@@ -32,7 +32,7 @@ inline std::vector<Plant> all_plants() {
       {"perturb", "stage=v_cache:index=2", "v_cache"},
       {"perturb", "stage=attn_scores:rel=0.01", "attn_scores"},
       {"perturb", "stage=attn_probs:add=0.001", "attn_probs"},
-      {"perturb", "stage=mlp_out:index=100", "mlp_out"},
+      {"perturb", "stage=mlp_out:index=40", "mlp_out"},
       {"perturb", "stage=x_after_mlp", "x_after_mlp"},
       {"nan", "stage=v", "v"},
       {"nan", "stage=ffn_act:index=7", "ffn_act"},
