@@ -77,6 +77,7 @@ std::span<const std::int64_t> scale_offsets(DType dtype) {
     case DType::q6_k:
       return kQ6K;
     case DType::f64:
+    case DType::q8_f32:
     case DType::f32:
     case DType::f16:
     case DType::bf16:
@@ -125,6 +126,7 @@ void dequantize_row(DType dtype, const std::byte* row, std::int64_t cols, float*
     case DType::iq4_xs:
       return dequantize_blocks<DType::iq4_xs>(row, cols, out);
     case DType::f64:
+    case DType::q8_f32:
       break;
   }
   fail("dtype {} is not a weight type, wanted one of {}", name(dtype), weight_dtype_names());

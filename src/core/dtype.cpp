@@ -21,11 +21,12 @@ constexpr std::array<DTypeInfo, kDTypeCount> kInfos{{{"f64", 1, 8},
                                                      {"q5_k", 256, 176},
                                                      {"q6_k", 256, 210},
                                                      {"iq4_nl", 32, 18},
-                                                     {"iq4_xs", 256, 136}}};
-static_assert(static_cast<int>(DType::iq4_xs) == kDTypeCount - 1);
+                                                     {"iq4_xs", 256, 136},
+                                                     {"q8_f32", 32, 36}}};
+static_assert(static_cast<int>(DType::q8_f32) == kDTypeCount - 1);
 
 constexpr auto kWeights = [] {
-  std::array<DType, kDTypeCount - 1> all{};
+  std::array<DType, kDTypeCount - 2> all{};
   for (std::size_t i = 0; i < all.size(); ++i) all[i] = static_cast<DType>(i + 1);
   return all;
 }();

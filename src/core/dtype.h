@@ -10,8 +10,8 @@
 
 namespace greta {
 
-/// Plain numbers, then block formats of weights: by 32 elements (q8_0 to q5_1 and iq4_nl) or by 256 (core/blocks.h). The
-/// numbers are written to captures, so new ones go to the end.
+/// Plain numbers, then block formats of weights: by 32 elements (q8_0 to q5_1 and iq4_nl) or by 256 (core/blocks.h);
+/// then q8_f32, blocks of activations (core/activation_blocks.h). The numbers are written to captures, so new ones go to the end.
 enum class DType : std::uint8_t {
   f64,
   f32,
@@ -28,9 +28,10 @@ enum class DType : std::uint8_t {
   q5_k,
   q6_k,
   iq4_nl,
-  iq4_xs
+  iq4_xs,
+  q8_f32
 };
-inline constexpr int kDTypeCount = 16;
+inline constexpr int kDTypeCount = 17;
 
 /// Storage of one dtype: `block_elems` consecutive elements of a row take `block_bytes` bytes.
 struct DTypeInfo {
@@ -43,7 +44,7 @@ const DTypeInfo& dtype_info(DType dtype);
 inline std::string_view name(DType dtype) { return dtype_info(dtype).name; }
 /// Case-insensitive; nullopt for an unknown name.
 std::optional<DType> dtype_from_name(std::string_view name);
-/// Every type that weights may have (all but f64), in the order of the enumeration.
+/// Every type that weights may have (all but f64 and q8_f32), in the order of the enumeration.
 std::span<const DType> weight_dtypes();
 /// Their names: "f32, f16, …", for messages.
 std::string weight_dtype_names();

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <initializer_list>
 #include <map>
 #include <vector>
 
@@ -49,9 +50,10 @@ class Pass {
     const TensorView h = next(ws_.attn_norm, Stage::attn_norm, l, c_.d_model);  // [n, d]
     ops_.rmsnorm(at(Stage::attn_norm, l), x, w.attn_norm, c_.rms_eps, h);
     tap(Stage::attn_norm, l, h);
-    const TensorView q = project(ws_.q, Stage::q, l, h, w.wq, w.bq, q_dim);   // [n, n_heads*hd]
-    const TensorView k = project(ws_.k, Stage::k, l, h, w.wk, w.bk, kv_dim);  // [n, n_kv_heads*hd]
-    const TensorView v = project(ws_.v, Stage::v, l, h, w.wv, w.bv, kv_dim);  // [n, n_kv_heads*hd]
+    const TensorView hq = quantised(ws_.attn_norm_q8, Stage::attn_norm_q8, l, h, {w.wq, w.wk, w.wv});
+    const TensorView q = project(ws_.q, Stage::q, l, hq, w.wq, w.bq, q_dim);   // [n, n_heads*hd]
+    const TensorView k = project(ws_.k, Stage::k, l, hq, w.wk, w.bk, kv_dim);  // [n, n_kv_heads*hd]
+    const TensorView v = project(ws_.v, Stage::v, l, hq, w.wv, w.bv, kv_dim);  // [n, n_kv_heads*hd]
 
     const TensorView qr = next(ws_.q_rope, Stage::q_rope, l, q_dim);
     ops_.rope(at(Stage::q_rope, l), q, rope_, ws_.positions, qr);
@@ -75,7 +77,8 @@ class Pass {
     ops_.pv(at(Stage::attn_out, l), probs, attention_, kv_, out);
     tap(Stage::attn_out, l, out);
 
-    const TensorView wo = project(ws_.wo_out, Stage::wo_out, l, out, w.wo, w.bo, c_.d_model);  // [n, d]
+    const TensorView oq = quantised(ws_.attn_out_q8, Stage::attn_out_q8, l, out, {w.wo});
+    const TensorView wo = project(ws_.wo_out, Stage::wo_out, l, oq, w.wo, w.bo, c_.d_model);  // [n, d]
     const TensorView sum = next(ws_.x_after_attn, Stage::x_after_attn, l, c_.d_model);
     ops_.add(at(Stage::x_after_attn, l), x, wo, sum);
     tap(Stage::x_after_attn, l, sum);
@@ -87,12 +90,14 @@ class Pass {
     const TensorView h = next(ws_.ffn_norm, Stage::ffn_norm, l, c_.d_model);  // [n, d]
     ops_.rmsnorm(at(Stage::ffn_norm, l), x, w.ffn_norm, c_.rms_eps, h);
     tap(Stage::ffn_norm, l, h);
-    const TensorView gate = project(ws_.gate, Stage::ffn_gate, l, h, w.gate, w.bgate, c_.d_ff);  // [n, d_ff]
-    const TensorView up = project(ws_.up, Stage::ffn_up, l, h, w.up, w.bup, c_.d_ff);            // [n, d_ff]
+    const TensorView hq = quantised(ws_.ffn_norm_q8, Stage::ffn_norm_q8, l, h, {w.gate, w.up});
+    const TensorView gate = project(ws_.gate, Stage::ffn_gate, l, hq, w.gate, w.bgate, c_.d_ff);  // [n, d_ff]
+    const TensorView up = project(ws_.up, Stage::ffn_up, l, hq, w.up, w.bup, c_.d_ff);            // [n, d_ff]
     const TensorView act = next(ws_.act, Stage::ffn_act, l, c_.d_ff);
     ops_.silu_mul(at(Stage::ffn_act, l), gate, up, act);
     tap(Stage::ffn_act, l, act);
-    const TensorView out = project(ws_.mlp_out, Stage::mlp_out, l, act, w.down, w.bdown, c_.d_model);  // [n, d]
+    const TensorView aq = quantised(ws_.act_q8, Stage::ffn_act_q8, l, act, {w.down});
+    const TensorView out = project(ws_.mlp_out, Stage::mlp_out, l, aq, w.down, w.bdown, c_.d_model);  // [n, d]
     const TensorView sum = next(ws_.x, Stage::x_after_mlp, l, c_.d_model);
     ops_.add(at(Stage::x_after_mlp, l), x, out, sum);
     tap(Stage::x_after_mlp, l, sum);
@@ -110,8 +115,9 @@ class Pass {
     tap(Stage::final_rms, l, h);
     const TensorView in = ops_.handoff(site(Stage::lm_head_in), h);
     tap(Stage::lm_head_in, l, in);
+    const TensorView iq = quantised(ws_.lm_head_in_q8, Stage::lm_head_in_q8, l, in, {w_.lm_head});
     const TensorView logits = ws_.logits.next(Stage::logits, l, plan_.activations, chosen.rows, c_.vocab_size);
-    ops_.matmul(site(Stage::logits), in, w_.lm_head, WeightView{}, logits);
+    ops_.matmul(site(Stage::logits), iq, w_.lm_head, WeightView{}, logits);
     tap(Stage::logits, l, logits);
     return logits;
   }
@@ -122,6 +128,15 @@ class Pass {
     ops_.matmul(at(stage, layer), x, weight, bias, out);
     tap(stage, layer, out);
     return out;
+  }
+
+  /// What the matrices `readers` read of x: x in 8-bit blocks where the plan quantises and all of them are of blocks; else x.
+  TensorView quantised(Buffer& buffer, Stage stage, int layer, const TensorView& x, std::initializer_list<WeightView> readers) {
+    if (!plan_.quantises(readers)) return x;
+    const TensorView codes = buffer.next(stage, layer, DType::q8_f32, x.rows, x.n_cols);
+    ops_.quantize({stage, layer, x.rows}, x, codes);
+    tap(stage, layer, codes);
+    return codes;
   }
 
   OpSite at(Stage stage, int layer) const { return {stage, layer, batch_.rows}; }

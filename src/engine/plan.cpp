@@ -1,5 +1,6 @@
 #include "engine/plan.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "core/error.h"
@@ -22,6 +23,12 @@ Plan make_plan(std::string_view name, std::optional<DType> kv, std::map<std::str
   plan.overrides = std::move(overrides);
   (void)plan.routes(1);  // checks the overrides
   return plan;
+}
+
+bool Plan::quantises(std::span<const WeightView> readers) const {
+  return quantised_inputs && std::all_of(readers.begin(), readers.end(), [](const WeightView& weight) {
+           return dtype_info(weight.dtype).block_elems > 1;
+         });
 }
 
 }  // namespace greta

@@ -3,10 +3,12 @@
 
 #include <map>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 
 #include "core/dtype.h"
+#include "core/tensor.h"
 #include "ops/routes.h"
 
 namespace greta {
@@ -15,7 +17,13 @@ struct Plan {
   std::string name = "reference";
   DType activations = DType::f32;
   DType kv = DType::f32;
+  /// Whether inputs of matrix products are quantised to q8_f32, where every matrix that reads them is of blocks.
+  bool quantised_inputs = false;
   std::map<std::string, std::string> overrides;  // op -> route
+
+  /// Whether the input that all of `readers` share is quantised. One matrix of floating-point numbers keeps it as it is: its
+  /// owner chose not to round, and the others lose nothing but speed.
+  bool quantises(std::span<const WeightView> readers) const;
 
   /// The routes of a forward call of `n_rows` rows. Pure; stored with every capture.
   RouteTable routes(std::int64_t n_rows) const { return select_routes(name, RouteShape{n_rows}, overrides); }

@@ -334,6 +334,10 @@ void FaultyOps::silu_mul(const OpSite& site, const TensorView& gate, const Tenso
   });
 }
 
+void FaultyOps::quantize(const OpSite& site, const TensorView& x, TensorView out) {
+  vary(site, out, [&](RowPick& pick, const Variation& v) { inner_.quantize(pick.site(), pick.input(v, x), pick(out)); });
+}
+
 /// A wrong hand-over leaves the producer's buffer as it is and hands the reader another one.
 TensorView FaultyOps::handoff(const OpSite& site, const TensorView& x) {
   TensorView handed = inner_.handoff(site, x);

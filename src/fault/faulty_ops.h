@@ -45,6 +45,7 @@ class FaultyOps final : public Ops {
   void pv(const OpSite& site, const TensorView& probs, const AttentionParams& params, KvView& kv, TensorView out) override;
   void add(const OpSite& site, const TensorView& a, const TensorView& b, TensorView out) override;
   void silu_mul(const OpSite& site, const TensorView& gate, const TensorView& up, TensorView out) override;
+  void quantize(const OpSite& site, const TensorView& x, TensorView out) override;
   TensorView handoff(const OpSite& site, const TensorView& x) override;
 
   /// Elements changed so far. Zero after a whole run: the fault is without effect.

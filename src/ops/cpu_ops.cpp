@@ -4,6 +4,7 @@
 #include <cmath>
 #include <utility>
 
+#include "core/activation_blocks.h"
 #include "core/error.h"
 #include "ops/cpu/context.h"
 #include "ops/cpu/fp_state.h"
@@ -30,12 +31,22 @@ class Check {
       reject("{} is {}, route {} takes {}", what, name(view.dtype), name(route_),
              route_ == RouteId::reference ? "f32" : "f32 or f64");
     }
+    rows(what, view);
+  }
+  void rows(std::string_view what, const TensorView& view) const {
     const auto n_rows = static_cast<std::int64_t>(site_.rows.size());
     if (view.n_rows != n_rows) reject("{} has {} rows, the call has {}", what, view.n_rows, n_rows);
   }
   void activation(std::string_view what, const TensorView& view, std::int64_t n_cols) const {
     activation(what, view);
     if (view.n_cols != n_cols || n_cols < 1) reject("{} has {} columns, {} are needed", what, view.n_cols, n_cols);
+  }
+  /// A quantised activation.
+  void blocks(std::string_view what, const TensorView& view, std::int64_t n_cols) const {
+    if (view.dtype != DType::q8_f32) reject("{} is {}, q8_f32 is needed", what, name(view.dtype));
+    rows(what, view);
+    if (view.n_cols != n_cols || n_cols < 1 || n_cols % kActivationBlock != 0)
+      reject("{} has {} columns, {} in whole blocks of {} are needed", what, view.n_cols, n_cols, kActivationBlock);
   }
   void vector(std::string_view what, const WeightView& weight, std::int64_t n) const {
     if (weight.n_rows != 1 || weight.n_cols != n) {
@@ -105,7 +116,11 @@ class CpuOps final : public Ops {
   void matmul(const OpSite& site, const TensorView& x, const WeightView& weight, const WeightView& bias,
               TensorView out) override {
     const Check check = checks(OpKind::matmul, site);
-    check.activation("x", x, weight.n_cols);
+    if (x.dtype == DType::q8_f32) {
+      check.blocks("x", x, weight.n_cols);
+    } else {
+      check.activation("x", x, weight.n_cols);
+    }
     check.activation("out", out, weight.n_rows);
     if (bias) check.vector("bias", bias, weight.n_rows);
     if (x.n_rows == 0) return;
@@ -182,6 +197,14 @@ class CpuOps final : public Ops {
     zipped(OpKind::silu_mul, site, gate, up, out);
     const ScopedFpState fp_state;
     exact(OpKind::silu_mul) ? float64::silu_mul(context_, gate, up, out) : reference::silu_mul(context_, gate, up, out);
+  }
+
+  void quantize(const OpSite& site, const TensorView& x, TensorView out) override {
+    const Check check = checks(OpKind::quantize, site);
+    check.activation("x", x, x.n_cols);
+    check.blocks("out", out, x.n_cols);
+    const ScopedFpState fp_state;
+    exact(OpKind::quantize) ? float64::quantize(context_, x, out) : reference::quantize(context_, x, out);
   }
 
   TensorView handoff(const OpSite&, const TensorView& x) override { return x; }

@@ -31,7 +31,7 @@ struct AttentionParams {
   double scale = 1.0;  // of q.k, normally 1/sqrt(head_dim)
 };
 
-/// All activations have the plan's dtype. Outputs are written whole; `out` may alias no input.
+/// All activations have the plan's dtype, but for what `quantize` writes and `matmul` may read. Outputs are written whole; `out` may alias no input.
 class Ops {
  public:
   virtual ~Ops() = default;
@@ -60,6 +60,8 @@ class Ops {
   virtual void add(const OpSite& site, const TensorView& a, const TensorView& b, TensorView out) = 0;
   /// out = silu(gate) * up, silu(x) = x / (1 + exp(-x)) (Shazeer 2020, SwiGLU).
   virtual void silu_mul(const OpSite& site, const TensorView& gate, const TensorView& up, TensorView out) = 0;
+  /// out = x in blocks of 32 codes of 8 bits, dtype q8_f32 (core/activation_blocks.h): the input of integer matrix products.
+  virtual void quantize(const OpSite& site, const TensorView& x, TensorView out) = 0;
   /// Hands a tensor from its producer to its reader: `x_out`, `x_in` (layer > 0), `lm_head_in`. A healthy no-op.
   virtual TensorView handoff(const OpSite& site, const TensorView& x) = 0;
 };

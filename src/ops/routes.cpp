@@ -13,7 +13,7 @@ namespace greta {
 namespace {
 
 constexpr std::array<std::string_view, kOpKindCount> kOpNames = {"embed", "rmsnorm", "matmul", "rope", "kv_write",
-                                                                 "qk",    "softmax", "pv",     "add",  "silu_mul"};
+                                                                 "qk",    "softmax", "pv",     "add",  "silu_mul", "quantize"};
 constexpr std::array<std::string_view, 3> kIsaNames = {"scalar", "avx2", "avx512"};
 constexpr std::array<std::string_view, 2> kRouteNames = {"reference", "float64"};
 constexpr std::array<std::string_view, 2> kPlanNames = {"reference", "float64"};
@@ -43,6 +43,9 @@ constexpr std::array kRoutes = {
     RouteInfo{OpKind::add, RouteId::float64, "double", false},
     RouteInfo{OpKind::silu_mul, RouteId::reference, "F32; own exp, exact division", true},
     RouteInfo{OpKind::silu_mul, RouteId::float64, "double; own exp", false},
+    RouteInfo{OpKind::quantize, RouteId::reference,
+              "F32; blocks of 32: d = max |x| / 127, codes x / d, ties to even (plans that quantise only)", true},
+    RouteInfo{OpKind::quantize, RouteId::float64, "the same, from values rounded to F32: the same codes", false},
 };
 
 constexpr bool has_route(OpKind op, RouteId id) {

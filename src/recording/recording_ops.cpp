@@ -109,6 +109,13 @@ void RecordingOps::silu_mul(const OpSite& site, const TensorView& gate, const Te
   inner_.silu_mul(site, gate, up, out);
 }
 
+void RecordingOps::quantize(const OpSite& site, const TensorView& x, TensorView out) {
+  if (recorder_ == nullptr) return inner_.quantize(site, x, out);
+  recorder_->note_route(site, OpKind::quantize);
+  recorder_->note_activation(site, "x", x);
+  inner_.quantize(site, x, out);
+}
+
 TensorView RecordingOps::handoff(const OpSite& site, const TensorView& x) {
   if (recorder_ == nullptr) return inner_.handoff(site, x);
   recorder_->note_activation(site, "x", x);

@@ -25,6 +25,7 @@ class RecordingOps final : public Ops {
   void pv(const OpSite& site, const TensorView& probs, const AttentionParams& params, KvView& kv, TensorView out) override;
   void add(const OpSite& site, const TensorView& a, const TensorView& b, TensorView out) override;
   void silu_mul(const OpSite& site, const TensorView& gate, const TensorView& up, TensorView out) override;
+  void quantize(const OpSite& site, const TensorView& x, TensorView out) override;
   TensorView handoff(const OpSite& site, const TensorView& x) override;
 
  private:

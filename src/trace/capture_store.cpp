@@ -20,7 +20,7 @@ static_assert(std::endian::native == std::endian::little, "records.bin is little
 
 namespace fs = std::filesystem;
 constexpr std::string_view kMagic = "GRETACAP";
-constexpr std::uint32_t kVersion = 1;
+constexpr std::uint32_t kVersion = 2;
 constexpr std::uint64_t kMaxFile = std::uint64_t{1} << 30;
 constexpr std::uint64_t kMaxJson = std::uint64_t{64} << 20;
 constexpr std::uint16_t kNoRoute = 0xffff;
@@ -49,10 +49,10 @@ struct FileRecord {
   std::uint8_t reserved[3];
 };
 // Files hold these numbers: who changes one raises kVersion.
-static_assert(static_cast<int>(Stage::x_in) == 0 && static_cast<int>(Stage::k_cache) == 9 &&
-              static_cast<int>(Stage::logits) == 25);
+static_assert(static_cast<int>(Stage::x_in) == 0 && static_cast<int>(Stage::k_cache) == 10 &&
+              static_cast<int>(Stage::logits) == 30);
 static_assert(static_cast<int>(DType::f64) == 0 && static_cast<int>(DType::f32) == 1 && static_cast<int>(DType::q4_0) == 5 &&
-              static_cast<int>(DType::iq4_xs) == 15);
+              static_cast<int>(DType::iq4_xs) == 15 && static_cast<int>(DType::q8_f32) == 16);
 static_assert(sizeof(FileRecord) == 104 && std::is_trivially_copyable_v<FileRecord>);
 
 template <class T>

@@ -84,7 +84,7 @@ TEST(CaptureStore, TheHeaderIsAsDocumented) {
     std::memcpy(&value, bytes.data() + at, 4);
     return value;
   };
-  EXPECT_EQ(word(8), 1u);     // version
+  EXPECT_EQ(word(8), 2u);     // version
   EXPECT_EQ(word(12), 104u);  // bytes a record
   const std::uint32_t n_records = word(16), n_routes = word(24), route_bytes = word(28);
   EXPECT_EQ(n_records, make_capture('a', 2).records.size());
@@ -117,7 +117,7 @@ TEST(CaptureStore, RefusesTornAndHostileFiles) {
   flipped[1000] ^= 1;
   EXPECT_NE(error(flipped).find("altered"), std::string::npos);
   EXPECT_NE(error(with(good, 0, 'g')).find("wanted GRETACAP"), std::string::npos);
-  EXPECT_NE(error(with(good, 8, std::uint32_t{2})).find("version 2"), std::string::npos);
+  EXPECT_NE(error(with(good, 8, std::uint32_t{1})).find("version 1"), std::string::npos);
   EXPECT_NE(error(with(good, 12, std::uint32_t{0})), "");
   EXPECT_NE(error(with(good, 16, std::uint64_t{1} << 62)).find("4611686018427387904 records"), std::string::npos);
   EXPECT_NE(error(with(good, 16, ~std::uint64_t{0})), "");

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstring>
 
+#include "core/activation_blocks.h"
 #include "core/error.h"
 #include "core/half.h"
 #include "ops/cpu/lanes_common.h"
@@ -71,8 +72,10 @@ void widen_row(DType from, const std::byte* in, std::int64_t n, double* out) {
     case DType::f16:
       for (std::int64_t i = 0; i < n; ++i) out[i] = static_cast<double>(f16_to_f32(load_u16(in + i * 2)));
       return;
+    case DType::q8_f32:
+      return dequantize_activations(in, n, out);
     default:
-      fail("widening of {}: activations and KV are f64, f32 or f16", name(from));
+      fail("widening of {}: activations and KV are f64, f32, f16 or q8_f32", name(from));
   }
 }
 

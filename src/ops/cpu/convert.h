@@ -15,7 +15,7 @@ std::uint16_t f64_to_f16(double value);
 /// `n` values of `from` (f32 or f64) stored at `out` as `to` (f64, f32 or f16). Throws Error for other types.
 void convert_row(DType from, const std::byte* in, std::int64_t n, DType to, std::byte* out);
 
-/// `n` values of f64, f32 or f16 as double: exact. Throws Error for other types.
+/// `n` values of f64, f32, f16 or (in whole blocks) q8_f32 as double: exact. Throws Error for other types.
 void widen_row(DType from, const std::byte* in, std::int64_t n, double* out);
 
 }  // namespace greta

@@ -300,6 +300,7 @@ HWY_AFTER_NAMESPACE();
 #if HWY_ONCE
 #include <vector>
 
+#include "core/activation_blocks.h"
 #include "core/blocks.h"
 #include "ops/cpu/weight_rows.h"
 
@@ -343,8 +344,10 @@ void matmul(const CpuContext& context, const TensorView& x, const WeightView& we
             const TensorView& out) {
   std::vector<const float*> inputs;
   std::vector<float*> outputs;
+  std::vector<float> widened(x.dtype == DType::q8_f32 ? static_cast<std::size_t>(x.n_rows * x.n_cols) : 0);
   for (std::int64_t r = 0; r < x.n_rows; ++r) {
-    inputs.push_back(x.row_as<const float>(r));
+    if (x.dtype == DType::q8_f32) dequantize_activations(x.row(r), x.n_cols, widened.data() + r * x.n_cols);
+    inputs.push_back(x.dtype == DType::q8_f32 ? widened.data() + r * x.n_cols : x.row_as<const float>(r));
     outputs.push_back(out.row_as<float>(r));
   }
   std::vector<float> offsets(bias ? static_cast<std::size_t>(weight.n_rows) : 0);

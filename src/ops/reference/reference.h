@@ -27,5 +27,6 @@ void pv(const CpuContext& context, const OpSite& site, const TensorView& probs, 
         const TensorView& out);
 void add(const CpuContext& context, const TensorView& a, const TensorView& b, const TensorView& out);
 void silu_mul(const CpuContext& context, const TensorView& gate, const TensorView& up, const TensorView& out);
+void quantize(const CpuContext& context, const TensorView& x, const TensorView& out);
 
 }  // namespace greta::reference
