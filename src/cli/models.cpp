@@ -216,7 +216,7 @@ void add_synth(CLI::App& models, Program& program) {
     program.action = [synth, options] {
       SynthSpec spec = synth_shape(options->shape);
       const auto dtype = dtype_from_name(options->type);
-      if (!dtype || *dtype == DType::f64) fail("--type {} is unknown; known: f32, f16, bf16, q8_0, q4_0", quote(options->type));
+      if (!dtype || *dtype == DType::f64 || *dtype == DType::q8_f32) fail("--type {} is unknown; known: f32, f16, bf16, q8_0, q4_0", quote(options->type));
       spec.dtype = *dtype;
       spec.seed = options->seed;
       const auto override_with = [synth](const char* flag, int value, int& field) {
