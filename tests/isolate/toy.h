@@ -162,15 +162,27 @@ class Toy {
         return {at(Stage::lm_head_in)};
       case Stage::q_norm:
       case Stage::k_norm:
+      case Stage::attn_norm_q8:
+      case Stage::attn_out_q8:
+      case Stage::ffn_norm_q8:
+      case Stage::ffn_act_q8:
+      case Stage::lm_head_in_q8:
         break;
     }
     return {};
   }
 
+  /// In the order of data, of the stages that a plan without quantised inputs has.
+  static int number_of(Stage stage) {
+    int number = 0;
+    for (const Stage before : all_stages()) number += before < stage && !is_quantised(before) ? 1 : 0;
+    return number;
+  }
+
   void position(Capture& capture, int p, Phase phase, int step) {
     for (int layer = 0; layer < options_.layers; ++layer)
       for (const Stage stage : all_stages())
-        if (!once_per_token(stage) && stage != Stage::q_norm && stage != Stage::k_norm)
+        if (!once_per_token(stage) && stage != Stage::q_norm && stage != Stage::k_norm && !is_quantised(stage))
           record(capture, p, layer, stage, phase, step);
     for (const Stage stage : {Stage::final_rms, Stage::lm_head_in, Stage::logits})
       record(capture, p, options_.layers, stage, phase, step);
@@ -180,7 +192,7 @@ class Toy {
     Row out(kWidth);
     const auto in = inputs(p, layer, stage);
     for (int i = 0; i < kWidth; ++i) {
-      double sum = 0.1 * static_cast<int>(stage) + 0.7 * layer + 0.3 * i;
+      double sum = 0.1 * number_of(stage) + 0.7 * layer + 0.3 * i;
       for (std::size_t s = 0; s < in.size(); ++s)
         sum += in[s][static_cast<std::size_t>(i)] + 0.5 * in[s][0] * (1.0 + 0.1 * static_cast<double>(s));
       out[static_cast<std::size_t>(i)] = 1.5 + std::sin(sum);
