@@ -56,8 +56,8 @@ AlignedRun::AlignedRun(const RunContext& context, std::string prompt_id, std::ve
   if (!context.experiment.shift) return;
   const isolate::ContextShift& shift = *context.experiment.shift;
   if (n_prompt_ < shift.fewest_tokens())
-    fail("prompt {}: {} tokens are too few for a context shift of {}, which needs {}; use a longer prompt", quote(prompt_id_), n_prompt_,
-         shift.text(), shift.fewest_tokens());
+    fail("prompt {}: {} tokens are too few for a context shift of {}, which needs {}; use a longer prompt", quote(prompt_id_),
+         n_prompt_, shift.text(), shift.fewest_tokens());
   const int keep = shift.keep, discard = shift.discard;
   prefix_.assign(tokens_.begin(), tokens_.begin() + std::max(n_prompt_ / 2, keep + discard + 1));
   tokens_.erase(tokens_.begin() + keep, tokens_.begin() + keep + discard);
@@ -65,8 +65,8 @@ AlignedRun::AlignedRun(const RunContext& context, std::string prompt_id, std::ve
   first_ = static_cast<std::int32_t>(prefix_.size()) - discard;
 }
 
-/// Position of arm B's first decode step: the prompt's last token (E1), the first row after a context shift, or the first generated
-/// token (E0).
+/// Position of arm B's first decode step: the prompt's last token (E1), the first row after a context shift, or the first
+/// generated token (E0).
 std::int32_t AlignedRun::decode_start() const {
   if (!prefix_.empty()) return first_;
   return context_.experiment.exp == isolate::ExpMode::aligned ? n_prompt_ - 1 : n_prompt_;
@@ -94,7 +94,8 @@ RecorderOptions AlignedRun::options(const std::set<RecordKey>& also) const {
   return options;
 }
 
-std::vector<std::int32_t> AlignedRun::declared_schedule(const ArmSpec& spec, std::int32_t prefill_end, std::int32_t decodes) const {
+std::vector<std::int32_t> AlignedRun::declared_schedule(const ArmSpec& spec, std::int32_t prefill_end,
+                                                        std::int32_t decodes) const {
   std::vector<std::int32_t> schedule;
   for (const std::int32_t rows : {static_cast<std::int32_t>(prefix_.size()), prefill_end - first_}) {
     const std::int32_t size = spec.chunk > 0 ? spec.chunk : rows;
@@ -106,11 +107,12 @@ std::vector<std::int32_t> AlignedRun::declared_schedule(const ArmSpec& spec, std
 
 /// Tokens of positions first_ .. end-1.
 std::span<const std::int32_t> AlignedRun::rows_until(std::int32_t end) const {
-  return std::span<const std::int32_t>(tokens_).subspan(static_cast<std::size_t>(first_), static_cast<std::size_t>(end - first_));
+  return std::span<const std::int32_t>(tokens_).subspan(static_cast<std::size_t>(first_),
+                                                        static_cast<std::size_t>(end - first_));
 }
 
-std::unique_ptr<Arm> AlignedRun::start(const Model& model, const ArmSpec& spec, std::int32_t capacity, std::optional<Capture> header,
-                                       const std::set<RecordKey>& also) const {
+std::unique_ptr<Arm> AlignedRun::start(const Model& model, const ArmSpec& spec, std::int32_t capacity,
+                                       std::optional<Capture> header, const std::set<RecordKey>& also) const {
   capacity = std::max(capacity, static_cast<std::int32_t>(prefix_.size()));
   auto arm = std::make_unique<Arm>(model, spec, capacity, n_prompt_, context_.weights);
   if (header) arm->record(std::move(*header), options(also));
@@ -179,8 +181,8 @@ Capture AlignedRun::run_b(const std::set<RecordKey>& also) {
   const std::int32_t logits_from = c.experiment.exp == isolate::ExpMode::aligned ? kNoLogits : n_prompt_ - 1;
   arm_b_->prefill(rows_until(first_decode), first_, logits_from, {});
   const ModelConfig& config = c.model_b.config;
-  const std::size_t cache = KvCache::bytes(c.arm_b.plan.kv, config.n_layers, c.arm_b.batch, n_all,
-                                           std::int64_t{config.n_kv_heads} * config.head_dim);
+  const std::size_t cache =
+      KvCache::bytes(c.arm_b.plan.kv, config.n_layers, c.arm_b.batch, n_all, std::int64_t{config.n_kv_heads} * config.head_dim);
   for (std::int32_t position = first_decode; position < n_all; ++position) {
     if (position == first_decode || cache * (snapshots_.size() + 1) <= kSnapshotBytes)
       snapshots_.emplace(position, arm_b_->snapshot());

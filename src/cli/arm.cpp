@@ -94,8 +94,7 @@ std::vector<double> Arm::decode(std::int32_t token, std::int32_t position) {
 void Arm::context_shift(std::int32_t keep, std::int32_t discard) { session_.sequences().context_shift(keep, discard, probe()); }
 
 Arm::Snapshot Arm::snapshot() const {
-  return {kv_, recording_on_ ? recorder_->memory() : Recorder::Memory{}, faulty_.memory(),
-          session_.place()};
+  return {kv_, recording_on_ ? recorder_->memory() : Recorder::Memory{}, faulty_.memory(), session_.place()};
 }
 
 void Arm::restore(const Snapshot& snapshot, const std::vector<FaultSpec>& extra) {

@@ -33,8 +33,9 @@ struct ArmSpec {
   std::vector<FaultSpec> faults;
 };
 
-/// Token of sequence `seq` of a batch where sequence 0, the prompt, has `token`: the same at position 0 (BOS), elsewhere the token
-/// `seq` ids later, mod the vocabulary. Companions so differ from the prompt, and from each other, at every position that counts.
+/// Token of sequence `seq` of a batch where sequence 0, the prompt, has `token`: the same at position 0 (BOS), elsewhere the
+/// token `seq` ids later, mod the vocabulary. Companions so differ from the prompt, and from each other, at every position that
+/// counts.
 std::int32_t companion_token(std::int32_t token, std::int32_t seq, std::int32_t position, std::int32_t vocab_size);
 
 /// One arm over one prompt: FaultyOps(RecordingOps(routes)) over one cache. With a batch, every forward call computes the same

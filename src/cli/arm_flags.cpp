@@ -10,7 +10,9 @@ void BareFlags::add_to(CLI::App& verb) {
   verb.add_option("--device", device, "Number of the backend's device")->check(CLI::NonNegativeNumber);
   verb.add_option("--plan", plan, "reference (default: F32, the same bits for any chunk, batch, threads) or float64 (the judge)");
   verb.add_option("--route", routes, "Route of one op: --route softmax=float64 (greta routes lists them)");
-  verb.add_option("--kv", kv, "Type of the KV cache: f64 (default of plan float64), f32 (default), f16, q8_0 (blocks of 32 along head_dim)");
+  verb.add_option(
+      "--kv", kv,
+      "Type of the KV cache: f64 (default of plan float64), f32 (default), f16, q8_0 (blocks of 32 along head_dim)");
   verb.add_option("--threads", threads, "Threads (default: all cores)")->check(CLI::Range(1, 1024));
   verb.add_option("--chunk", chunk, "Rows of one prefill call at most (default 0: the whole prompt)")->check(CLI::NonNegativeNumber);
   verb.add_option("--batch", batch, "Sequences computed together: the prompt and companions that differ from it (default 1)")

@@ -16,7 +16,7 @@ namespace greta::cli {
 namespace {
 
 constexpr std::array<std::string_view, 11> kKeys{"model", "backend", "device",  "plan", "route.<op>", "kv",
-                                                  "chunk", "batch",   "threads", "isa",  "fault"};
+                                                 "chunk", "batch",   "threads", "isa",  "fault"};
 
 int integer(std::string_view where, std::string_view key, std::string_view value, int min, int max) {
   int parsed = 0;

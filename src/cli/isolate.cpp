@@ -147,14 +147,16 @@ std::vector<TokenizedPrompt> tokenize_all(const isolate::ExperimentSpec& experim
   std::vector<TokenizedPrompt> prompts;
   for (const auto& prompt : experiment.prompts) {
     TokenizedPrompt one = tokenize(prompt, model, experiment.span);
-    if (experiment.shift && prompt.built_in && static_cast<std::int64_t>(one.tokens.size()) < experiment.shift->fewest_tokens()) {
-      notes.push_back(fmt::format("prompt {}: left out, its {} tokens are too few for a context shift of {}", one.id, one.tokens.size(),
-                                  experiment.shift->text()));
+    if (experiment.shift && prompt.built_in &&
+        static_cast<std::int64_t>(one.tokens.size()) < experiment.shift->fewest_tokens()) {
+      notes.push_back(fmt::format("prompt {}: left out, its {} tokens are too few for a context shift of {}", one.id,
+                                  one.tokens.size(), experiment.shift->text()));
       continue;
     }
     prompts.push_back(std::move(one));
   }
-  if (prompts.empty()) fail("context shift {}: every built-in prompt is too short; give a longer one", experiment.shift->text());
+  if (prompts.empty() && experiment.shift)
+    fail("context shift {}: every built-in prompt is too short; give a longer one", experiment.shift->text());
   return prompts;
 }
 
@@ -236,10 +238,11 @@ int run(const Options& options, const Program& program) {
                                        prompt.cut_from, prompt.tokens.size(), setup.model_a->config.context_length,
                                        experiment.span));
     if (experiment.shift)
-      info.notes.push_back(fmt::format("prompt {}: context shift after {} of {} tokens: kept {}, discarded {}; rows from position {} on are "
-                                       "compared, and every KV slot",
-                                       prompt.id, runs.back()->shifted_after(), prompt.tokens.size(), experiment.shift->keep,
-                                       experiment.shift->discard, runs.back()->first_row()));
+      info.notes.push_back(
+          fmt::format("prompt {}: context shift after {} of {} tokens: kept {}, discarded {}; rows from position {} on are "
+                      "compared, and every KV slot",
+                      prompt.id, runs.back()->shifted_after(), prompt.tokens.size(), experiment.shift->keep,
+                      experiment.shift->discard, runs.back()->first_row()));
     if (runs.back()->span_differs() > 0)
       info.notes.push_back(fmt::format("prompt {}: arm A computed {} rows of the prompt otherwise in the longer prefill of the span",
                                        prompt.id, runs.back()->span_differs()));
@@ -289,7 +292,8 @@ void add_isolate(CLI::App& app, Program& program) {
   verb->add_option("--sample", o->sample, "Elements of a row's slice (default 1024)")->check(CLI::Range(1, 1 << 20));
   verb->add_option("--collapse-token", o->collapse_token, "Token id of the collapse column")->check(CLI::NonNegativeNumber);
   verb->add_option("--fault", o->faults, "Plant a fault in arm B (greta faults lists them; repeatable)");
-  verb->add_option("--arm-a", o->arm_a, "Arm A: key=value,... (model backend device plan route.<op> kv chunk batch threads isa fault)");
+  verb->add_option("--arm-a", o->arm_a,
+                   "Arm A: key=value,... (model backend device plan route.<op> kv chunk batch threads isa fault)");
   verb->add_option("--arm-b", o->arm_b, "Arm B");
   o->bare.add_to(*verb);
   verb->add_option("--out", o->out, "Run directory (default artifacts/alignment/<date>/<experiment>[-N])");

@@ -106,14 +106,18 @@ class LogitsFile {
 class Generation {
  public:
   Generation(const Options& options, const Model& model, const ArmSpec& arm, std::vector<std::int32_t> tokens, int limit)
-      : options_(options), model_(model), spec_(arm), tokens_(std::move(tokens)), n_prompt_(static_cast<std::int32_t>(tokens_.size())),
+      : options_(options),
+        model_(model),
+        spec_(arm),
+        tokens_(std::move(tokens)),
+        n_prompt_(static_cast<std::int32_t>(tokens_.size())),
         limit_(static_cast<std::int32_t>(std::min<std::int64_t>(limit, std::int64_t{n_prompt_} + options.max_tokens))) {
     if (!options.context_shift) return;
     const bool bos = !tokens_.empty() && tokens_.front() == model.tokenizer->bos();
     keep_ = options.keep < 0 ? n_prompt_ : std::max(std::min<std::int32_t>(options.keep, n_prompt_), bos ? 1 : 0);
     if (limit - keep_ < 2)
-      fail("--keep {}: {} kept positions of a context of {} leave none to discard and shift; keep {} at most", options.keep, keep_, limit,
-           limit - 2);
+      fail("--keep {}: {} kept positions of a context of {} leave none to discard and shift; keep {} at most", options.keep,
+           keep_, limit, limit - 2);
   }
 
   void run(const TracePlan* trace, const std::string& prompt_id) {
@@ -282,7 +286,9 @@ int run(Options& options) {
 
   const auto trace = TracePlan::from(options.trace, env, prompt.id, *mode, model->config.n_layers);
   if (trace && options.context_shift)
-    fail("--context-shift cannot be traced: a position would have several rows; `greta isolate --shift KEEP:DISCARD` records one shift");
+    fail(
+        "--context-shift cannot be traced: a position would have several rows; `greta isolate --shift KEEP:DISCARD` records "
+        "one shift");
   const bool aligned = trace && *mode == isolate::ExpMode::aligned;
   if (aligned) trace_aligned(*trace, *model, arm, prompt, tokens);
   Generation generation(options, *model, arm, tokens, limit);
@@ -308,8 +314,10 @@ void add_run(CLI::App& app, Program& program) {
   verb->add_option("--seed", o->sampler.seed, "Seed of sampling");
   verb->add_option("--context", o->context, "Positions of the context at most (default: the model's, or GRETA_MAX_SEQ_LEN)")
       ->check(CLI::PositiveNumber);
-  verb->add_flag("--context-shift", o->context_shift, "When the context is full, discard half of it, shift the rest, and go on");
-  verb->add_option("--keep", o->keep, "Positions that a context shift keeps, from the start (default 0, BOS always; -1: the prompt)")
+  verb->add_flag("--context-shift", o->context_shift,
+                 "When the context is full, discard half of it, shift the rest, and go on");
+  verb->add_option("--keep", o->keep,
+                   "Positions that a context shift keeps, from the start (default 0, BOS always; -1: the prompt)")
       ->check(CLI::Range(-1, 1 << 30));
   verb->add_flag("--ignore-eos", o->ignore_eos, "Do not stop at the end of text");
   o->bare.add_to(*verb);

@@ -47,7 +47,8 @@ ContextShift ContextShift::parse(std::string_view text) {
   const auto keep = parse_count(text.substr(0, colon));
   const auto discard = colon == std::string_view::npos ? std::nullopt : parse_count(text.substr(colon + 1));
   if (!keep || !discard || *keep < 0 || *discard < 1)
-    fail("context shift {} is not KEEP:DISCARD; give positions to keep (0 or more) and to discard (1 or more), as 4:8", quote(text));
+    fail("context shift {} is not KEEP:DISCARD; give positions to keep (0 or more) and to discard (1 or more), as 4:8",
+         quote(text));
   return {*keep, *discard};
 }
 

@@ -47,8 +47,9 @@ struct LayerSelection {
   bool holds(int layer, int n_layers) const;
 };
 
-/// A context shift before the compared rows: both arms prefill the prompt's first half, keep its first `keep` positions, discard
-/// the next `discard` and shift the rest down; then arm A prefills the rows that remain, and arm B decodes them one by one.
+/// A context shift before the compared rows: both arms prefill the prompt's first half, keep its first `keep` positions,
+/// discard the next `discard` and shift the rest down; then arm A prefills the rows that remain, and arm B decodes them one by
+/// one.
 struct ContextShift {
   int keep = 0;
   int discard = 0;

@@ -125,8 +125,8 @@ PromptSpec parse_prompt(const toml::table& table, const std::string& where, cons
 }
 
 std::map<std::string, std::string> parse_arm(const toml::table& table, const std::string& where) {
-  constexpr std::array<std::string_view, 11> kKeys = {"model", "backend", "device",  "plan", "kv",     "chunk",
-                                                      "batch", "threads", "isa", "binary", "fault"};
+  constexpr std::array<std::string_view, 11> kKeys = {"model", "backend", "device", "plan",   "kv",   "chunk",
+                                                      "batch", "threads", "isa",    "binary", "fault"};
   std::map<std::string, std::string> arm;
   for (const auto& [key, node] : table) {
     const std::string name(key.str());
@@ -192,8 +192,9 @@ void parse_tables(const Table& keys, ExperimentSpec& spec) {
 }  // namespace
 
 ExperimentSpec parse_experiment(std::string_view text, std::string_view where, const std::filesystem::path& directory) {
-  constexpr std::array<std::string_view, 13> kKeys = {"id",   "title", "exp",        "layers",  "stages",         "sample", "span",
-                                                      "seed", "shift", "thresholds", "prompts", "collapse_token", "arms"};
+  constexpr std::array<std::string_view, 13> kKeys = {"id",      "title",          "exp",  "layers", "stages",
+                                                      "sample",  "span",           "seed", "shift",  "thresholds",
+                                                      "prompts", "collapse_token", "arms"};
   if (const auto bad = first_invalid_utf8(text)) fail("{}: invalid UTF-8 at byte {}; save it as UTF-8", where, *bad);
   toml::table root;
   try {

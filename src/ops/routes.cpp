@@ -12,9 +12,8 @@
 namespace greta {
 namespace {
 
-constexpr std::array<std::string_view, kOpKindCount> kOpNames = {"embed",    "rmsnorm", "matmul",  "rope", "kv_write",
-                                                                 "kv_shift", "qk",      "softmax", "pv",   "add",
-                                                                 "silu_mul", "quantize"};
+constexpr std::array<std::string_view, kOpKindCount> kOpNames = {"embed", "rmsnorm", "matmul", "rope", "kv_write", "kv_shift",
+                                                                 "qk",    "softmax", "pv",     "add",  "silu_mul", "quantize"};
 constexpr std::array<std::string_view, 3> kIsaNames = {"scalar", "avx2", "avx512"};
 constexpr std::array<std::string_view, 2> kRouteNames = {"reference", "float64"};
 constexpr std::array<std::string_view, 2> kPlanNames = {"reference", "float64"};
@@ -35,7 +34,8 @@ constexpr std::array kRoutes = {
               "F32; rounded to the cache's type, ties to even; q8_0 by its reference definition", true},
     RouteInfo{OpKind::kv_write, RouteId::float64,
               "double; rounded to the cache's type, ties to even; q8_0 by its reference definition", false},
-    RouteInfo{OpKind::kv_shift, RouteId::reference, "F32; K turned by the shift as rope turns, then stored as kv_write stores", true},
+    RouteInfo{OpKind::kv_shift, RouteId::reference, "F32; K turned by the shift as rope turns, then stored as kv_write stores",
+              true},
     RouteInfo{OpKind::kv_shift, RouteId::float64, "double; K turned by the shift as rope turns, then stored as kv_write stores",
               false},
     RouteInfo{OpKind::qk, RouteId::reference, "F32; head_dim in 16 fused chains and one halving tree", true},

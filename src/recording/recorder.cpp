@@ -67,9 +67,7 @@ void Recorder::begin_step(const StepInfo& step, const RouteTable& routes) {
   capture_.schedule.push_back(static_cast<std::int32_t>(step.rows.size()));
 }
 
-void Recorder::begin_shift() {
-  shifted_ = shifting_ = recording_ = true;
-}
+void Recorder::begin_shift() { shifted_ = shifting_ = recording_ = true; }
 
 bool Recorder::operands_wanted(const OpSite& site) const { return wants(site.stage, site.layer); }
 

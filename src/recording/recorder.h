@@ -37,7 +37,7 @@ struct RecorderOptions {
   std::int32_t detail_from = 0;
   std::set<RecordKey> detail_also;  // and these
   bool prefill = true, decode = true;  // phases that are recorded
-  bool after_shift = false;         // nothing is recorded before the first kv_shift
+  bool after_shift = false;            // nothing is recorded before the first kv_shift
   bool full = false;                // also keep every row whole (FullTensors)
 };
 

@@ -80,7 +80,8 @@ TEST(Invariance, QuantizedKvAtBlockBoundaries) {
     for (const int n : {31, 32, 33, 63, 64, 65}) {
       const auto tokens = some_tokens(n, model->config.vocab_size, static_cast<unsigned>(n));
       const auto expected = Engine(*model, plan).prefill(tokens, 0);
-      for (const int chunk : {1, 31, 32, 33}) EXPECT_EQ(Engine(*model, plan).prefill(tokens, chunk), expected) << plan_name << n << " " << chunk;
+      for (const int chunk : {1, 31, 32, 33})
+        EXPECT_EQ(Engine(*model, plan).prefill(tokens, chunk), expected) << plan_name << n << " " << chunk;
       for (const Isa isa : supported_isas()) EXPECT_EQ(Engine(*model, plan, 2, isa).prefill(tokens, 7), expected) << name(isa);
       const auto exact = NaiveLlama(*model).run(tokens).at("logits");
       EXPECT_LT(test::relative_rms(exact, expected), 2e-2);

@@ -102,7 +102,9 @@ TEST(Experiment, ContextShiftIsKeepAndDiscard) {
   EXPECT_EQ(spec.arm_b.at("batch"), "3");
   EXPECT_FALSE(parse_experiment("", "x.toml", ".").shift);
   for (const char* bad : {"4", "4:", ":8", "4:0", "-1:8", "4:8:1", "4,8", "4:99999999999"})
-    EXPECT_NE(error_of(std::string("shift = '") + bad + "'").find("x.toml: context shift '" + std::string(bad)), std::string::npos) << bad;
+    EXPECT_NE(error_of(std::string("shift = '") + bad + "'").find("x.toml: context shift '" + std::string(bad)),
+              std::string::npos)
+        << bad;
   EXPECT_NE(error_of("shift = 4").find("is not a string"), std::string::npos);
 }
 

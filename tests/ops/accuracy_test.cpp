@@ -286,8 +286,8 @@ TEST_P(KvWriteQ8_0, StoresBlocksByTheFormatsDefinition) {
   LooseKv kv(DType::q8_0, kWidth);
   Tensor x(arm().activations, 2, kWidth);
   x.fill_normal(random, 3);
-  for (int i = 0; i < 32; ++i) x.set(0, 32 + i, 0);   // zeros
-  for (int i = 0; i < 32; ++i) x.set(1, i, 1e-42);     // too small for 1 / d
+  for (int i = 0; i < 32; ++i) x.set(0, 32 + i, 0);  // zeros
+  for (int i = 0; i < 32; ++i) x.set(1, i, 1e-42);   // too small for 1 / d
   x.set(1, 40, std::numeric_limits<double>::infinity());
   x.set(1, 70, std::numeric_limits<double>::quiet_NaN());
   const std::vector<RowId> rows = {{0, 9}, {2, 4}};
@@ -311,8 +311,8 @@ TEST_P(KvWriteQ8_0, StoresBlocksByTheFormatsDefinition) {
     }
   }
 }
-INSTANTIATE_TEST_SUITE_P(Ops, KvWriteQ8_0, testing::Combine(testing::Values(StoreCase{DType::q8_0}), testing::ValuesIn(all_arms())),
-                         LabelOf());
+INSTANTIATE_TEST_SUITE_P(Ops, KvWriteQ8_0,
+                         testing::Combine(testing::Values(StoreCase{DType::q8_0}), testing::ValuesIn(all_arms())), LabelOf());
 
 INSTANTIATE_TEST_SUITE_P(Ops, KvWrite,
                          testing::Combine(testing::Values(StoreCase{DType::f64}, StoreCase{DType::f32}, StoreCase{DType::f16}),

@@ -5,8 +5,8 @@
 // infinite
 //   maximum or scores that are all -infinity give NaN for the whole head, as the formula does.
 // pv: one chain of fused multiply-adds an element, over keys 0, 1, ... position.
-// Keys and values of any storage are converted to F32 first: exactly (a Q8_0 element's code times its scale is one), but for F64,
-// which rounds.
+// Keys and values of any storage are converted to F32 first: exactly (a Q8_0 element's code times its scale is one), but for
+// F64, which rounds.
 #include "ops/cpu/targets.h"
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "ops/reference/attention.cpp"
