@@ -118,6 +118,7 @@ ScaleFit<kSubs> fit_scales(const float* x, const Levels& levels, float low_end, 
   ScaleFit<kSubs> fit;
   fit.d = f32_to_f16(extreme / static_cast<float>(low));
   const float d = f16_to_f32(fit.d);
+  if (!std::isfinite(d)) return fit;  // too large for binary16, for the caller to find
   const float inverse = inverse_of(d);
   for (unsigned s = 0; s < kSubs; ++s) {
     const int middle = static_cast<int>(
@@ -229,6 +230,7 @@ AffineFit<kSubs> fit_affines(const float* x, float top, int largest) {
   fit.dmin = f32_to_f16(most.minimum / static_cast<float>(largest));
   const float d = f16_to_f32(fit.d);
   const float dmin = f16_to_f32(fit.dmin);
+  if (!std::isfinite(d) || !std::isfinite(dmin)) return fit;  // too large for binary16, for the caller to find
   const auto integer = [&](float value, float unit) {
     return static_cast<int>(nearest_integer(clamped(value * inverse_of(unit), 0.0f, static_cast<float>(largest))));
   };

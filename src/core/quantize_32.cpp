@@ -58,6 +58,7 @@ std::uint32_t quantize_affine(const float* x, int top, Block& block) {
   const float inverse = inverse_of(d);
   block.d = f32_to_f16(d);
   block.m = f32_to_f16(minimum);
+  if (!std::isfinite(d)) return put_codes([](unsigned) { return 0; }, block.q);  // too large, for the caller to find
   return put_codes([&](unsigned i) { return std::min(top, static_cast<int>((x[i] - minimum) * inverse + 0.5f)); }, block.q);
 }
 

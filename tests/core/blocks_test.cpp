@@ -10,6 +10,7 @@
 
 #include "core/error.h"
 #include "core/half.h"
+#include "core/quantize.h"
 
 namespace greta {
 namespace {

@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "core/blocks.h"
+#include "core/quantize.h"
 #include "model/config.h"
 #include "model/ggml_types.h"
 #include "model/gguf.h"
