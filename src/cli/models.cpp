@@ -175,7 +175,8 @@ void add_info(CLI::App& models, Program& program) {
 
 DType weight_type(const std::string& text) {
   const auto dtype = dtype_from_name(text);
-  if (!dtype || !is_weight_type(*dtype)) fail("--type {} is unknown; known: {}", quote(text), weight_dtype_names());
+  if (!dtype || std::ranges::find(weight_dtypes(), *dtype) == weight_dtypes().end())
+    fail("--type {} is unknown; known: {}", quote(text), weight_dtype_names());
   return *dtype;
 }
 

@@ -45,8 +45,6 @@ std::optional<DType> dtype_from_name(std::string_view wanted) {
 
 std::span<const DType> weight_dtypes() { return kWeights; }
 
-bool is_weight_type(DType dtype) { return std::find(kWeights.begin(), kWeights.end(), dtype) != kWeights.end(); }
-
 std::string weight_dtype_names() {
   std::string names;
   for (const DType dtype : kWeights) {

@@ -46,7 +46,6 @@ inline std::string_view name(DType dtype) { return dtype_info(dtype).name; }
 std::optional<DType> dtype_from_name(std::string_view name);
 /// Every type that weights may have (all but f64 and q8_f32), in the order of the enumeration.
 std::span<const DType> weight_dtypes();
-bool is_weight_type(DType dtype);
 /// Their names: "f32, f16, …", for messages.
 std::string weight_dtype_names();
 /// A type whose elements share scales, a block at a time.

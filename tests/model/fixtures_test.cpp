@@ -54,7 +54,7 @@ TEST(Fixtures, QuantisingGivesTheSameBytes) {
   const auto source_path = test::fixture("quants/fixture.F32.gguf");
   if (source_path.empty()) return;
   const auto source = Gguf::open(source_path);
-  for (const std::string type : {"BF16", "Q8_0", "Q4_0"}) {
+  for (const std::string type : {"BF16", "Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1"}) {
     const auto file = Gguf::open(source_path.parent_path() / ("fixture." + type + ".gguf"));
     int matrices = 0;
     for (const auto& tensor : file->tensors()) {
