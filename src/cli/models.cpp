@@ -328,7 +328,7 @@ void add_quantize(CLI::App& models, Program& program) {
 }  // namespace
 
 void add_models(CLI::App& app, Program& program) {
-  CLI::App* models = app.add_subcommand("models", "looks into GGUF files, makes synthetic ones and converts their weights");
+  CLI::App* models = app.add_subcommand("models", "Look into GGUF files, make synthetic ones, convert their weights");
   models->require_subcommand(1);
   add_info(*models, program);
   add_synth(*models, program);
