@@ -177,15 +177,9 @@ isolate::PromptPair AlignedRun::run() {
 }
 
 Capture AlignedRun::control(const isolate::ControlSpec& spec) {
-  FaultSpec fault;
-  fault.kind = FaultKind::perturb;
-  fault.phase = Phase::decode;
-  fault.layer = spec.layer;
-  fault.stage = spec.stage;
-  fault.position = spec.position;
-  fault.index = spec.index;
-  fault.ulp = spec.ulps.value_or(1);
-  fault.add = spec.delta;
+  const std::string how = spec.delta ? fmt::format("add={}", *spec.delta) : fmt::format("ulp={}", spec.ulps.value_or(1));
+  const FaultSpec fault = parse_fault(fmt::format("perturb@decode:layer={}:stage={}:position={}:index={}:{}", spec.layer,
+                                                  name(spec.stage), spec.position, spec.index, how));
 
   auto nearest = snapshots_.upper_bound(spec.position);
   if (nearest == snapshots_.begin())

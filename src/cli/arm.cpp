@@ -20,6 +20,10 @@ std::string host_name() {
 
 }  // namespace
 
+void check_faults(const ArmSpec& spec, const Model& model) {
+  for (const FaultSpec& fault : spec.faults) check_fault(fault, {model, 0, spec.chunk});
+}
+
 Arm::Arm(const Model& model, const ArmSpec& spec, std::int32_t capacity, std::int32_t n_prompt, WeightHashes& weights)
     : model_(model),
       spec_(spec),
@@ -30,7 +34,7 @@ Arm::Arm(const Model& model, const ArmSpec& spec, std::int32_t capacity, std::in
           std::int64_t{model.config.n_kv_heads} * model.config.head_dim),
       route_(make_cpu_ops({.routes = spec.plan.routes(1), .isa = spec.isa, .pool = pool_})),
       recording_(*route_),
-      faulty_(recording_, spec.faults, model.config.n_layers, n_prompt),
+      faulty_(recording_, *route_, {model, n_prompt, spec.chunk}, spec.faults),
       session_(model, spec.plan, faulty_, kv_) {}
 
 void Arm::record(Capture header, RecorderOptions options) {

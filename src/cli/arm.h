@@ -32,6 +32,9 @@ struct ArmSpec {
   std::vector<FaultSpec> faults;
 };
 
+/// Throws Error for a fault that the model, plan or arm cannot have.
+void check_faults(const ArmSpec& spec, const Model& model);
+
 /// One arm over one prompt: FaultyOps(RecordingOps(routes)) over one cache.
 class Arm {
  public:

@@ -4,7 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "cli/verbs.h"
-#include "fault/spec.h"
+#include "fault/catalogue.h"
 
 namespace greta::cli {
 namespace {
@@ -16,10 +16,14 @@ void print_text() {
   fmt::print("A fault is {}\n-1 is the last layer, or the last position of the prompt; an omitted layer or position is all, an "
              "omitted stage the kind's own.\n\n", kForm);
   for (const FaultInfo& kind : fault_catalogue()) {
-    fmt::print("{}\n  what     {}\n  keys     {}\n  stages  ", kind.name, kind.doc, kind.keys);
-    for (const Stage stage : kind.stages) fmt::print(" {}", name(stage));
-    fmt::print("{}\n  found at {}\n  stands for: {}\n\n", kind.stage_required ? " (one must be named)" : "", kind.found_at,
-               kind.stands_for);
+    fmt::print("{}\n  what       {}\n  keys       {}\n  stages    ", kind.name, kind.doc, keys_text(kind));
+    if (kind.stages.size() == all_stages().size()) fmt::print(" any");
+    else
+      for (const Stage stage : kind.stages) fmt::print(" {}", name(stage));
+    fmt::print("{}\n  found at   {}\n", kind.stage_required ? " (one must be named)" : "", kind.found_at);
+    if (!kind.idle.empty()) fmt::print("  no effect  {}\n", kind.idle);
+    if (!kind.needs.empty()) fmt::print("  needs      {}\n", kind.needs);
+    fmt::print("  shows in   the {}\n  stands for {}\n\n", name(kind.shows), kind.stands_for);
   }
   fmt::print("Presets\n");
   for (const FaultPreset& preset : fault_presets())
@@ -30,8 +34,13 @@ void print_json() {
   nlohmann::ordered_json out;
   out["form"] = kForm;
   for (const FaultInfo& kind : fault_catalogue()) {
-    nlohmann::ordered_json row{{"kind", kind.name}, {"what", kind.doc}, {"keys", kind.keys}, {"found_at", kind.found_at},
-                               {"stands_for", kind.stands_for}, {"stage_required", kind.stage_required}};
+    nlohmann::ordered_json row{{"kind", kind.name},         {"family", kind.family}, {"what", kind.doc},
+                               {"found_at", kind.found_at}, {"no_effect", kind.idle}, {"needs", kind.needs},
+                               {"shows_in", name(kind.shows)}, {"stands_for", kind.stands_for},
+                               {"stage_required", kind.stage_required}};
+    row["keys"] = nlohmann::json::array();
+    for (const FaultKey& key : kind.keys)
+      row["keys"].push_back({{"key", key.name}, {"required", key.required}, {"default", key.fallback}, {"what", key.doc}});
     for (const Stage stage : kind.stages) row["stages"].push_back(name(stage));
     out["kinds"].push_back(std::move(row));
   }

@@ -109,10 +109,8 @@ Setup set_up(const Options& options) {
          setup.model_a->config.n_layers, setup.model_a->config.vocab_size, setup.model_b->config.n_layers,
          setup.model_b->config.vocab_size);
   (void)setup.experiment.layers.resolve(setup.model_a->config.n_layers);
-  for (const FaultSpec& fault : setup.arm_b.faults)
-    if (fault.layer && *fault.layer >= setup.model_b->config.n_layers)
-      fail("fault {}: layer {} is not one of the model's 0..{}", quote(to_string(fault)), *fault.layer,
-           setup.model_b->config.n_layers - 1);
+  check_faults(setup.arm_a, *setup.model_a);  // before a directory is made or anything is computed
+  check_faults(setup.arm_b, *setup.model_b);
   return setup;
 }
 

@@ -1,11 +1,13 @@
 #include "fault/spoil.h"
 
+#include <algorithm>
 #include <bit>
 #include <cmath>
 #include <cstring>
 #include <limits>
 #include <optional>
 
+#include "core/activation_blocks.h"
 #include "core/error.h"
 #include "core/half.h"
 
@@ -21,7 +23,7 @@ Bits load(const std::byte* p) {
 
 /// Magnitude bits of an IEEE type grow with the magnitude, so +n steps n ULPs away from zero.
 template <class Bits>
-Bits stepped(Bits bits, std::int32_t ulps, Bits sign_mask, Bits infinity) {
+Bits stepped(Bits bits, std::int64_t ulps, Bits sign_mask, Bits infinity) {
   const Bits magnitude = bits & static_cast<Bits>(~sign_mask);
   if (magnitude >= infinity) return bits;  // infinities and NaN stay
   const auto moved = static_cast<std::uint64_t>(magnitude) + static_cast<std::uint64_t>(ulps);
@@ -30,44 +32,54 @@ Bits stepped(Bits bits, std::int32_t ulps, Bits sign_mask, Bits infinity) {
 }
 
 template <class Bits>
-bool store(std::byte* p, Bits before, Bits after) {
-  std::memcpy(p, &after, sizeof after);
-  return before != after;
+void store(std::byte* p, Bits bits) {
+  std::memcpy(p, &bits, sizeof bits);
 }
 
-/// What a perturbation by value makes of x; nullopt: it steps by ULPs.
-std::optional<double> moved(const FaultSpec& fault, double x) {
-  if (fault.kind == FaultKind::nan) return std::numeric_limits<double>::quiet_NaN();
-  if (fault.rel) return x * (1 + *fault.rel);
-  if (fault.add) return x + *fault.add;
+/// What a change by value makes of x; nullopt: it steps by ULPs.
+std::optional<double> moved(const Spoil& how, double x) {
+  if (how.nan) return std::numeric_limits<double>::quiet_NaN();
+  if (how.rel) return x * (1 + *how.rel);
+  if (how.add) return x + *how.add;
   return std::nullopt;
+}
+
+void spoil_code(const Spoil& how, BlockQ8F32& block, std::int64_t i) {
+  if (how.nan) {
+    block.d = std::numeric_limits<float>::quiet_NaN();
+    return;
+  }
+  std::int8_t& code = block.q[i];
+  const auto value = moved(how, static_cast<double>(code) * static_cast<double>(block.d));
+  const double wanted = value && block.d != 0 ? std::nearbyint(*value / static_cast<double>(block.d))
+                                              : static_cast<double>(code + (code < 0 ? -how.ulp : how.ulp));
+  code = static_cast<std::int8_t>(std::clamp(wanted, -127.0, 127.0));
 }
 
 }  // namespace
 
-bool spoil(const FaultSpec& fault, std::byte* element, DType dtype) {
+void spoil(const Spoil& how, std::byte* row, std::int64_t index, DType dtype) {
+  if (dtype == DType::q8_f32) return spoil_code(how, reinterpret_cast<BlockQ8F32*>(row)[index / kActivationBlock], index % kActivationBlock);
+  std::byte* element = row + row_bytes(dtype, index);
   if (dtype == DType::f64) {
     const auto before = load<std::uint64_t>(element);
-    const auto value = moved(fault, std::bit_cast<double>(before));
-    return store(element, before,
-                 value ? std::bit_cast<std::uint64_t>(*value)
-                       : stepped<std::uint64_t>(before, fault.ulp, 1ull << 63, 0x7ff0000000000000ull));
+    const auto value = moved(how, std::bit_cast<double>(before));
+    return store(element, value ? std::bit_cast<std::uint64_t>(*value)
+                                : stepped<std::uint64_t>(before, how.ulp, 1ull << 63, 0x7ff0000000000000ull));
   }
   if (dtype == DType::f32) {
     const auto before = load<std::uint32_t>(element);
-    const auto value = moved(fault, static_cast<double>(std::bit_cast<float>(before)));
-    return store(element, before,
-                 value ? std::bit_cast<std::uint32_t>(static_cast<float>(*value))
-                       : stepped<std::uint32_t>(before, fault.ulp, 1u << 31, 0x7f800000u));
+    const auto value = moved(how, static_cast<double>(std::bit_cast<float>(before)));
+    return store(element, value ? std::bit_cast<std::uint32_t>(static_cast<float>(*value))
+                                : stepped<std::uint32_t>(before, how.ulp, 1u << 31, 0x7f800000u));
   }
   if (dtype == DType::f16) {
     const auto before = load<std::uint16_t>(element);
-    const auto value = moved(fault, static_cast<double>(f16_to_f32(before)));
-    return store(element, before,
-                 value ? f32_to_f16(static_cast<float>(*value))
-                       : stepped<std::uint16_t>(before, fault.ulp, std::uint16_t{0x8000u}, std::uint16_t{0x7c00u}));
+    const auto value = moved(how, static_cast<double>(f16_to_f32(before)));
+    return store(element, value ? f32_to_f16(static_cast<float>(*value))
+                                : stepped<std::uint16_t>(before, how.ulp, std::uint16_t{0x8000u}, std::uint16_t{0x7c00u}));
   }
-  fail("fault {}: elements of type {} cannot be perturbed", to_string(fault), name(dtype));
+  fail("elements of type {} cannot be perturbed", name(dtype));
 }
 
 std::int64_t changed_elements(const std::vector<std::byte>& before, const std::vector<std::byte>& after, DType dtype) {

@@ -7,24 +7,19 @@
 #include <cstring>
 #include <limits>
 
+#include "core/activation_blocks.h"
 #include "core/half.h"
 
 namespace greta {
 namespace {
 
-FaultSpec ulps(std::int32_t n) {
-  FaultSpec fault;
-  fault.kind = FaultKind::perturb;
-  fault.ulp = n;
-  return fault;
-}
+Spoil ulps(std::int64_t n) { return {.ulp = n}; }
 
 template <class T>
-T spoiled(const FaultSpec& fault, T value, DType dtype, bool* changed = nullptr) {
+T spoiled(const Spoil& how, T value, DType dtype) {
   std::byte bytes[sizeof(T)];
   std::memcpy(bytes, &value, sizeof value);
-  const bool did = spoil(fault, bytes, dtype);
-  if (changed != nullptr) *changed = did;
+  spoil(how, bytes, 0, dtype);
   std::memcpy(&value, bytes, sizeof value);
   return value;
 }
@@ -40,23 +35,37 @@ TEST(Spoil, NeverFlipsTheSignNorLeavesTheFiniteNumbers) {
   EXPECT_EQ(spoiled(ulps(1), 0.0f, DType::f32), std::numeric_limits<float>::denorm_min());
   EXPECT_EQ(spoiled(ulps(1), -0.0f, DType::f32), -std::numeric_limits<float>::denorm_min());
   const float largest = std::numeric_limits<float>::max();
-  bool changed = true;
-  EXPECT_EQ(spoiled(ulps(1), largest, DType::f32, &changed), largest);
-  EXPECT_FALSE(changed);
+  EXPECT_EQ(spoiled(ulps(1), largest, DType::f32), largest);
 }
 
 TEST(Spoil, ByFractionBySumAndNan) {
-  FaultSpec fault = ulps(1);
+  Spoil fault = ulps(1);
   fault.rel = 0.5;
   EXPECT_EQ(spoiled(fault, -2.0f, DType::f32), -3.0f);
   fault.rel.reset();
   fault.add = 0.25;
   EXPECT_EQ(spoiled(fault, -2.0, DType::f64), -1.75);
   EXPECT_EQ(f16_to_f32(spoiled(fault, f32_to_f16(1.0f), DType::f16)), 1.25f);
-  FaultSpec nan;
-  nan.kind = FaultKind::nan;
+  const Spoil nan{.nan = true};
   EXPECT_TRUE(std::isnan(spoiled(nan, 1.0f, DType::f32)));
   EXPECT_TRUE(std::isnan(f16_to_f32(spoiled(nan, f32_to_f16(1.0f), DType::f16))));
+}
+
+TEST(Spoil, CodesStepInTheirBlock) {
+  BlockQ8F32 blocks[2] = {};
+  blocks[1].d = 0.5f;
+  blocks[1].q[3] = -4;
+  blocks[1].q[4] = 127;
+  const auto row = reinterpret_cast<std::byte*>(blocks);
+  spoil(ulps(1), row, 35, DType::q8_f32);
+  EXPECT_EQ(blocks[1].q[3], -5);
+  spoil(ulps(1), row, 36, DType::q8_f32);
+  EXPECT_EQ(blocks[1].q[4], 127);
+  spoil({.add = 1.5}, row, 35, DType::q8_f32);
+  EXPECT_EQ(blocks[1].q[3], -2);
+  spoil({.nan = true}, row, 35, DType::q8_f32);
+  EXPECT_TRUE(std::isnan(blocks[1].d));
+  EXPECT_EQ(blocks[0].d, 0.0f);
 }
 
 TEST(Spoil, CountsChangedElements) {
