@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <limits>
 #include <map>
+#include <numeric>
 #include <tuple>
 #include <utility>
 
@@ -46,6 +47,10 @@ std::set<RecordKey> differing_prefix(const Capture& a, const Capture& b, std::in
 }
 
 }  // namespace
+
+void add_counts(std::vector<std::int64_t>& sums, const std::vector<std::int64_t>& counts) {
+  for (std::size_t i = 0; i < sums.size(); ++i) sums[i] += counts[i];
+}
 
 AlignedRun::AlignedRun(const RunContext& context, std::string prompt_id, std::vector<std::int32_t> tokens)
     : context_(context),
@@ -118,9 +123,9 @@ Capture AlignedRun::run_a(const std::set<RecordKey>& also) {
   Arm spanned(c.model_a, c.arm_a, n_all, n_prompt_, c.weights);
   spanned.record(header('a'), options(also));
   spanned.prefill(all, 0, n_prompt_ - 1, {});
-  effects_a_ += spanned.fault_effects();
+  add_counts(effects_a_, spanned.fault_effects());
   Capture longer = spanned.take_capture();
-  capture.fault_effects = effects_a_;
+  capture.fault_effects = std::accumulate(effects_a_.begin(), effects_a_.end(), std::int64_t{0});
   const HashByKey exact_rows = hashes(capture);
   span_differs_ = 0;
   for (StageRecord& record : longer.records) {

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "core/error.h"
+#include "core/quote.h"
 
 namespace greta::cli {
 namespace {
@@ -22,6 +23,13 @@ std::string host_name() {
 
 void check_faults(const ArmSpec& spec, const Model& model) {
   for (const FaultSpec& fault : spec.faults) check_fault(fault, {model, 0, spec.chunk});
+}
+
+void refuse_idle_faults(const ArmSpec& spec, const std::vector<std::int64_t>& effects, std::string_view which) {
+  for (std::size_t f = 0; f < spec.faults.size(); ++f)
+    if (effects[f] == 0)
+      fail("{}fault {} changed nothing in this run (0 elements); choose a layer, position or value at which it can act", which,
+           quote(to_string(spec.faults[f])));
 }
 
 Arm::Arm(const Model& model, const ArmSpec& spec, std::int32_t capacity, std::int32_t n_prompt, WeightHashes& weights)

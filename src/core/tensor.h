@@ -64,7 +64,6 @@ struct WeightView {
   std::int64_t n_cols = 0;  // inputs, contiguous
   const std::byte* data = nullptr;
   WeightLayout layout = WeightLayout::row_major;
-  std::uint64_t copy = 0;  // 0: the mapped file; else the number of a copy in memory, which never comes twice
 
   explicit operator bool() const { return data != nullptr; }
   std::int64_t row_size() const { return row_bytes(dtype, n_cols); }  // bytes

@@ -27,7 +27,7 @@ class AlteredWeights {
   struct Entry {
     std::size_t fault = 0;
     const std::byte* source = nullptr;
-    std::uint64_t source_copy = 0;
+    const char* source_name = nullptr;
     Copy copy;
   };
   std::list<Entry> entries_;

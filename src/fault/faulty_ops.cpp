@@ -1,6 +1,7 @@
 #include "fault/faulty_ops.h"
 
 #include <algorithm>
+#include <numeric>
 
 #include "core/error.h"
 #include "core/quote.h"
@@ -57,11 +58,10 @@ bool FaultyOps::selects_row(const FaultSpec& fault, RowId row) const {
   return row.position == (*fault.position < 0 ? target_.n_prompt - 1 : *fault.position);
 }
 
-std::vector<FaultyOps::Group> FaultyOps::groups(const OpSite& site) {
+std::vector<FaultyOps::Group> FaultyOps::groups(const OpSite& site) const {
   std::vector<std::size_t> here;
   for (std::size_t f = 0; f < faults_.size(); ++f)
     if (selects(faults_[f], site)) here.push_back(f);
-  met_.insert(here.begin(), here.end());
   std::vector<Group> grouped;
   for (std::size_t r = 0; r < site.rows.size() && !here.empty(); ++r) {
     Group wanted{{}, site.rows[r].seq, {}};
@@ -83,13 +83,41 @@ void FaultyOps::run_whole(const OpCall& whole) {
 }
 
 void FaultyOps::make_wrong(const OpCall& whole, const std::vector<Group>& groups) {
-  for (const Group& group : groups) {
-    Arena arena;
-    WrongCall call(whole, group.rows, arena, kernel_, target_, altered_);
-    const std::vector<std::byte> healthy = copy_rows(call.out);
-    run_wrong(call, group);
-    memory_.effects += changed_elements(healthy, copy_rows(call.out), call.out.dtype);
+  for (const Group& group : groups) make_wrong(whole, group);
+}
+
+/// Of several faults at one place, each one's effect is what would be otherwise without it.
+void FaultyOps::make_wrong(const OpCall& whole, const Group& group) {
+  Arena arena;
+  const TensorView out = pick_rows(whole.out, group.rows, arena);
+  const std::vector<std::byte> healthy = copy_rows(out);
+  std::vector<std::vector<std::byte>> without;
+  for (const std::size_t f : group.faults) {
+    Group others = group;
+    std::erase(others.faults, f);
+    if (!others.faults.empty()) {
+      WrongCall call(whole, group.rows, arena, kernel_, target_, altered_);
+      run_wrong(call, others);
+    }
+    without.push_back(copy_rows(out));
+    put_rows(out, healthy);
   }
+  WrongCall call(whole, group.rows, arena, kernel_, target_, altered_);
+  run_wrong(call, group);
+  const std::vector<std::byte> all = copy_rows(out);
+  for (std::size_t i = 0; i < group.faults.size(); ++i)
+    memory_.effects[group.faults[i]] += changed_elements(without[i], all, out.dtype);
+}
+
+std::vector<std::int64_t> FaultyOps::effects_by_fault() const {
+  std::vector<std::int64_t> counts(faults_.size());
+  for (const auto& [fault, count] : memory_.effects) counts[fault] = count;
+  return counts;
+}
+
+std::int64_t FaultyOps::effects() const {
+  const std::vector<std::int64_t> counts = effects_by_fault();
+  return std::accumulate(counts.begin(), counts.end(), std::int64_t{0});
 }
 
 void FaultyOps::run_wrong(WrongCall& call, const Group& group) {
@@ -188,7 +216,8 @@ void FaultyOps::kv_write(const OpSite& site, const TensorView& x, KvPart part, K
     run(kernel_, scratch);
     call.out = slots_of(call, kv, arena);
     run_wrong(call, group);
-    memory_.effects += changed_elements(copy_rows(slots_of(call, healthy, arena)), copy_rows(call.out), kv.dtype());
+    const std::int64_t changed = changed_elements(copy_rows(slots_of(call, healthy, arena)), copy_rows(call.out), kv.dtype());
+    for (const std::size_t f : group.faults) memory_.effects[f] += changed;
   }
   spoil_earlier_slots(site, part, kv);
 }
@@ -212,7 +241,7 @@ void FaultyOps::spoil_earlier_slots(const OpSite& site, KvPart part, KvView& kv)
     call.kept_rows = &memory_.kept[f];
     fault.kind->plant(fault, call);
     for (const auto& spoil : call.afterwards) spoil();
-    memory_.effects += changed_elements(before, copy_rows(call.out), kv.dtype());
+    memory_.effects[f] += changed_elements(before, copy_rows(call.out), kv.dtype());
   }
 }
 

@@ -22,7 +22,7 @@ class FaultyOps final : public Ops {
   struct Memory {
     std::map<std::size_t, KeptRows> kept;                              // by fault
     std::set<std::tuple<std::size_t, std::int32_t, Stage>> slots_done;  // faults in slots of earlier steps
-    std::int64_t effects = 0;                                          // elements that came out other than healthy
+    std::map<std::size_t, std::int64_t> effects;                       // by fault: elements that came out other than without it
   };
 
   /// `inner` (recorded) computes the calls, `kernel` (not recorded) what a wrong kernel does inside. Both, and the model, outlive
@@ -45,10 +45,9 @@ class FaultyOps final : public Ops {
   void quantize(const OpSite& site, const TensorView& x, TensorView out) override;
   TensorView handoff(const OpSite& site, const TensorView& x) override;
 
-  /// Elements changed so far. Zero after a whole run: the fault is without effect.
-  std::int64_t effects() const { return memory_.effects; }
-  /// Whether any op of the run stood at a place of the fault (of phase, layer and stage; its rows may still be others).
-  bool met(std::size_t fault) const { return met_.contains(fault); }
+  /// Elements changed so far by each fault. Zero after a whole run: it is without effect.
+  std::vector<std::int64_t> effects_by_fault() const;
+  std::int64_t effects() const;
   const Memory& memory() const { return memory_; }
   void set_memory(Memory memory) { memory_ = std::move(memory); }
   /// Replaces the faults and forgets what was kept for the old ones.
@@ -61,9 +60,10 @@ class FaultyOps final : public Ops {
     std::int32_t seq = 0;
     std::vector<std::int64_t> rows;
   };
-  std::vector<Group> groups(const OpSite& site);
+  std::vector<Group> groups(const OpSite& site) const;
   void run_whole(const OpCall& whole);
   void make_wrong(const OpCall& whole, const std::vector<Group>& groups);
+  void make_wrong(const OpCall& whole, const Group& group);
   /// Plants the group's faults in the call and runs it.
   void run_wrong(WrongCall& call, const Group& group);
   void spoil_earlier_slots(const OpSite& site, KvPart part, KvView& kv);
@@ -78,7 +78,6 @@ class FaultyOps final : public Ops {
   Phase phase_ = Phase::prefill;
   KvView* kv_ = nullptr;  // of the last qk: softmax itself is not told
   Memory memory_;
-  std::set<std::size_t> met_;
   AlteredWeights altered_;
   Arena handed_;  // rows of handoffs that were replaced, of the current step
 };

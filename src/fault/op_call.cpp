@@ -74,6 +74,15 @@ std::vector<std::byte> copy_rows(const TensorView& view) {
   return bytes;
 }
 
+void put_rows(const TensorView& view, const std::vector<std::byte>& bytes) {
+  const std::byte* from = bytes.data();
+  for (std::int64_t r = 0; r < view.n_rows; ++r) {
+    const std::int64_t size = row_bytes(view.dtype, view.cols(r));
+    std::memcpy(view.row(r), from, static_cast<std::size_t>(size));
+    from += size;
+  }
+}
+
 TensorView copy_of(const TensorView& view, Arena& arena) {
   auto& bytes = arena.bytes.emplace_back(copy_rows(view));
   auto& extents = arena.extents.emplace_back();

@@ -51,6 +51,8 @@ TensorView pick_rows(const TensorView& whole, std::span<const std::int64_t> indi
 OpCall pick_rows(const OpCall& whole, std::span<const std::int64_t> indices, Arena& arena);
 /// The rows of a view, one after the other without gaps.
 std::vector<std::byte> copy_rows(const TensorView& view);
+/// The reverse.
+void put_rows(const TensorView& view, const std::vector<std::byte>& bytes);
 /// A view of the same rows over memory of its own, which holds a copy; the origin stays.
 TensorView copy_of(const TensorView& view, Arena& arena);
 
