@@ -22,7 +22,7 @@ std::string host_name() {
 }  // namespace
 
 void check_faults(const ArmSpec& spec, const Model& model) {
-  for (const FaultSpec& fault : spec.faults) check_fault(fault, {model, 0, spec.chunk});
+  for (const FaultSpec& fault : spec.faults) check_fault(fault, {model, 0, spec.chunk, spec.batch});
 }
 
 void refuse_idle_faults(const ArmSpec& spec, const std::vector<std::int64_t>& effects, std::string_view which) {
@@ -42,7 +42,7 @@ Arm::Arm(const Model& model, const ArmSpec& spec, std::int32_t capacity, std::in
           std::int64_t{model.config.n_kv_heads} * model.config.head_dim),
       route_(make_cpu_ops({.routes = spec.plan.routes(1), .isa = spec.isa, .pool = pool_})),
       recording_(*route_),
-      faulty_(recording_, *route_, {model, n_prompt, spec.chunk}, spec.faults),
+      faulty_(recording_, *route_, {model, n_prompt, spec.chunk, spec.batch}, spec.faults),
       session_(model, spec.plan, faulty_, kv_) {}
 
 void Arm::record(Capture header, RecorderOptions options) {

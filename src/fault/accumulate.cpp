@@ -11,7 +11,7 @@ namespace greta {
 namespace {
 
 constexpr std::array kSums{Stage::q,      Stage::k,           Stage::v,        Stage::attn_scores, Stage::attn_out, Stage::wo_out,
-                           Stage::ffn_gate, Stage::ffn_up,    Stage::mlp_out,  Stage::logits};
+                           Stage::ffn_gate, Stage::ffn_up,    Stage::mlp_out,  Stage::head_out,    Stage::logits};
 
 /// A running sum in binary16: every product and every sum is rounded, and what leaves the range is infinite.
 class HalfSum {
@@ -61,7 +61,7 @@ void qk_in_half(WrongCall& call) {
         if (std::isinf(score)) continue;
         HalfSum sum;
         for (int d = 0; d < p.head_dim; ++d) sum.add(q[head_element(h, p, d)], key[kv_element(h, p, d)]);
-        score = sum.value() * p.scale;
+        score = capped(sum.value() * p.scale, p);
       }
     }
     store_row(call.out, r, scores);
@@ -87,6 +87,7 @@ void pv_in_half(WrongCall& call) {
 }
 
 void plant_half(const FaultSpec& fault, WrongCall& call) {
+  if (call.op == OpKind::softcap) return;
   call.instead(fault, [&call] {
     if (call.op == OpKind::qk) return qk_in_half(call);
     if (call.op == OpKind::pv) return pv_in_half(call);

@@ -9,6 +9,7 @@
 #include "core/half.h"
 #include "fault/attention_parts.h"
 #include "fault/catalogue.h"
+#include "fault/kv_views.h"
 
 namespace greta {
 namespace {
@@ -115,7 +116,7 @@ std::vector<double> shares_of_next(WrongCall& call, std::int64_t r) {
   for (int h = 0; h < p.n_heads; ++h) {
     double dot = 0;
     for (int d = 0; d < p.head_dim; ++d) dot += q[head_element(h, p, d)] * key[kv_element(h, p, d)];
-    shares.push_back(share(std::span(scores).subspan(static_cast<std::size_t>(h) * n, n), dot * p.scale));
+    shares.push_back(share(std::span(scores).subspan(static_cast<std::size_t>(h) * n, n), capped(dot * p.scale, p)));
   }
   return shares;
 }
@@ -141,6 +142,40 @@ void plant_mask(const FaultSpec&, WrongCall& call) {
       store_row(call.out, r, out);
     }
   });
+}
+
+// window-off-by-one, softcap-missing
+
+constexpr std::array kWindowed{Stage::attn_scores, Stage::attn_probs, Stage::attn_out};
+constexpr std::array kWindowKeys{
+    FaultKey{.name = "delta", .fallback = "1", .doc = "keys that the window is too wide", .min = -1, .max = 1e6}};
+
+void plant_window(const FaultSpec& fault, WrongCall& call) {
+  int& window = call.attention.window;
+  if (window > 0) window = static_cast<int>(std::max<std::int64_t>(1, window + fault.integer("delta")));
+}
+
+std::string lacks_window(const FaultSpec& fault, const FaultTarget& target) {
+  for (std::int32_t l = 0; l < target.n_layers(); ++l)
+    if (target.model.config.layer_attention(l).window > 0 &&
+        (!fault.layer || l == (*fault.layer < 0 ? target.n_layers() - 1 : *fault.layer)))
+      return "";
+  return "the model has no sliding window there";
+}
+
+constexpr std::array kCapped{Stage::attn_scores, Stage::logits};
+
+void plant_no_cap(const FaultSpec& fault, WrongCall& call) {
+  call.attention.softcap = 0;
+  if (call.op != OpKind::softcap) return;
+  call.instead(fault, [&call] { run(call.kernel, {.op = std::nullopt, .site = call.site, .x = call.x, .out = call.out}); });
+}
+
+std::string lacks_cap(const FaultSpec& fault, const FaultTarget& target) {
+  const ModelConfig& c = target.model.config;
+  if (c.attention_softcap > 0 && fault.stage != Stage::logits) return "";
+  if (c.final_softcap > 0 && fault.stage != Stage::attn_scores) return "";
+  return "the model does not cap them";
 }
 
 // gqa-head-map: query heads are put where the kernel takes them for heads of the wrong KV head, and their results put back.
@@ -184,6 +219,19 @@ std::string lacks_groups(const FaultSpec& fault, const FaultTarget& target) {
   if (c.n_kv_heads == 1) return "the model has one KV head";
   if (fault.word("map") == "modulo" && c.n_heads == c.n_kv_heads) return "every query head has its own KV head";
   return "";
+}
+
+// sequence-crosstalk
+
+void plant_crosstalk(const FaultSpec&, WrongCall& call) {
+  redirect_kv(call, {}, [batch = call.target.batch](SlotPlace place) {
+    place.token.seq = (place.token.seq + 1) % batch;
+    return std::optional(place);
+  });
+}
+
+std::string lacks_batch(const FaultSpec&, const FaultTarget& target) {
+  return target.batch > 1 ? "" : "the arm computes one sequence";
 }
 
 // softmax-no-max, nan-padding, merge-empty-chunk
@@ -291,6 +339,16 @@ const auto kRows = std::to_array<FaultInfo>({
      .shows = ShowsIn::kernel,
      .plant = plant_head_map,
      .lacks = lacks_groups},
+    {.name = "sequence-crosstalk",
+     .family = "attention",
+     .doc = "a row reads the keys or values of the next sequence of the batch",
+     .found_at = "attn_scores or attn_out (the first of those chosen)",
+     .idle = "at position 0 where all sequences begin with the same token",
+     .needs = "an arm that computes two sequences or more at once (batch=N)",
+     .stands_for = "other prompts' tokens appear (TensorRT-LLM#8813)",
+     .stages = kHeadStages,
+     .plant = plant_crosstalk,
+     .lacks = lacks_batch},
     {.name = "softmax-no-max",
      .family = "attention",
      .doc = "softmax takes exponentials without subtracting the maximum",
@@ -320,6 +378,26 @@ const auto kRows = std::to_array<FaultInfo>({
      .shows = ShowsIn::kernel,
      .plant = plant_mask,
      .keep = keep_query},
+    {.name = "window-off-by-one",
+     .family = "attention",
+     .doc = "a sliding window is a key too wide, or DELTA",
+     .found_at = "attn_scores",
+     .idle = "at positions where both windows reach back to position 0",
+     .needs = "a layer with a sliding window (Mistral, gemma2, gemma3)",
+     .stands_for = "sliding window off by one (transformers#26792)",
+     .stages = kWindowed,
+     .keys = kWindowKeys,
+     .plant = plant_window,
+     .lacks = lacks_window},
+    {.name = "softcap-missing",
+     .family = "attention",
+     .doc = "scores or logits are not soft-capped",
+     .found_at = "attn_scores or logits (the first of those chosen)",
+     .needs = "a model that caps them (gemma2)",
+     .stands_for = "logit soft-capping left out",
+     .stages = kCapped,
+     .plant = plant_no_cap,
+     .lacks = lacks_cap},
     {.name = "merge-empty-chunk",
      .family = "attention",
      .doc = "partial softmaxes are merged with the log-sum-exp of an empty one taken for 0 instead of -infinity",

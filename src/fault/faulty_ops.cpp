@@ -121,7 +121,7 @@ std::int64_t FaultyOps::effects() const {
 }
 
 void FaultyOps::run_wrong(WrongCall& call, const Group& group) {
-  bool again = call.op == OpKind::kv_write;
+  bool again = call.op == OpKind::kv_write || call.op == OpKind::kv_shift;
   for (const std::size_t f : group.faults) {
     call.fault = f;
     call.kept_rows = &memory_.kept[f];
@@ -154,8 +154,9 @@ void FaultyOps::keep(const OpSite& site, const TensorView& out) {
   }
 }
 
-void FaultyOps::embed(const OpSite& site, const WeightView& table, std::span<const std::int32_t> tokens, TensorView out) {
-  run_whole({.op = OpKind::embed, .site = site, .weight = table, .tokens = tokens, .out = out});
+void FaultyOps::embed(const OpSite& site, const WeightView& table, std::span<const std::int32_t> tokens, double scale,
+                      TensorView out) {
+  run_whole({.op = OpKind::embed, .site = site, .weight = table, .tokens = tokens, .scale = scale, .out = out});
 }
 
 void FaultyOps::rmsnorm(const OpSite& site, const TensorView& x, const WeightView& weight, double eps, TensorView out) {
@@ -189,8 +190,12 @@ void FaultyOps::add(const OpSite& site, const TensorView& a, const TensorView& b
   run_whole({.op = OpKind::add, .site = site, .x = b, .second = a, .out = out});
 }
 
-void FaultyOps::silu_mul(const OpSite& site, const TensorView& gate, const TensorView& up, TensorView out) {
-  run_whole({.op = OpKind::silu_mul, .site = site, .x = gate, .second = up, .out = out});
+void FaultyOps::act_mul(const OpSite& site, Activation act, const TensorView& gate, const TensorView& up, TensorView out) {
+  run_whole({.op = OpKind::act_mul, .site = site, .x = gate, .second = up, .activation = act, .out = out});
+}
+
+void FaultyOps::softcap(const OpSite& site, const TensorView& x, double cap, TensorView out) {
+  run_whole({.op = OpKind::softcap, .site = site, .x = x, .cap = cap, .out = out});
 }
 
 void FaultyOps::quantize(const OpSite& site, const TensorView& x, TensorView out) {
@@ -220,6 +225,32 @@ void FaultyOps::kv_write(const OpSite& site, const TensorView& x, KvPart part, K
     for (const std::size_t f : group.faults) memory_.effects[f] += changed;
   }
   spoil_earlier_slots(site, part, kv);
+}
+
+/// All slots move at once and healthy; then the faulty ones move again, from where they were before.
+void FaultyOps::kv_shift(const OpSite& site, const KvShift& shift, KvView& kv) {
+  const OpCall whole{.op = OpKind::kv_shift, .site = site, .shift = shift, .part = shift.part, .kv = &kv};
+  const std::vector<Group> faulty = groups(site);
+  std::map<std::size_t, EarlierKv> before;
+  for (std::size_t g = 0; g < faulty.size(); ++g) {
+    EarlierKv& earlier = before.try_emplace(g, kv).first->second;
+    for (const std::int64_t r : faulty[g].rows) {
+      const RowId row = site.rows[static_cast<std::size_t>(r)];
+      earlier.remember(shift.part, site.layer, row);
+      earlier.remember(shift.part, site.layer, {row.seq, row.position - shift.delta});
+    }
+  }
+  run(inner_, whole);
+  for (std::size_t g = 0; g < faulty.size(); ++g) {
+    Arena arena;
+    WrongCall call(whole, faulty[g].rows, arena, kernel_, target_, altered_);
+    call.kv = &before.at(g);
+    call.out = slots_of(call, kv, arena);
+    const std::vector<std::byte> healthy = copy_rows(call.out);
+    run_wrong(call, faulty[g]);
+    const std::int64_t changed = changed_elements(healthy, copy_rows(call.out), kv.dtype());
+    for (const std::size_t f : faulty[g].faults) memory_.effects[f] += changed;
+  }
 }
 
 /// A fault of an output at a slot that an earlier step filled: spoiled once, before this step's attention reads it.

@@ -7,7 +7,7 @@ namespace greta {
 namespace {
 
 constexpr std::array kInput{Stage::x_in};
-constexpr std::array kLogits{Stage::logits};
+constexpr std::array kLogits{Stage::head_out, Stage::logits};  // head_out: where logits are capped
 constexpr std::array kRowKeys{FaultKey{.name = "delta", .fallback = "1", .doc = "token ids away, round the end", .min = -1e9, .max = 1e9}};
 
 void plant_row(const FaultSpec& fault, WrongCall& call) {
@@ -22,7 +22,16 @@ std::string lacks_first_layer(const FaultSpec& fault, const FaultTarget&) {
   return fault.layer.value_or(0) == 0 ? "" : "tokens are embedded in layer 0 alone";
 }
 
-void plant_tied(const FaultSpec&, WrongCall& call) { call.weight = call.target.model.weights.embedding; }
+void plant_tied(const FaultSpec&, WrongCall& call) {
+  if (call.op == OpKind::matmul) call.weight = call.target.model.weights.embedding;
+}
+
+void plant_no_scale(const FaultSpec&, WrongCall& call) { call.scale = 1; }
+
+std::string lacks_scale(const FaultSpec& fault, const FaultTarget& target) {
+  if (target.model.config.embedding_scale == 1.0) return "the model does not scale its embeddings";
+  return lacks_first_layer(fault, target);
+}
 
 std::string lacks_head(const FaultSpec&, const FaultTarget& target) {
   return target.model.weights.tied_head ? "the model's head is its embedding table" : "";
@@ -39,6 +48,7 @@ std::optional<KeptKey> keep_last(const FaultSpec&, const FaultTarget& target, co
 }
 
 void plant_logits_row(const FaultSpec& fault, WrongCall& call) {
+  if (call.op != OpKind::matmul) return;
   const Model& model = call.target.model;
   std::vector<const KeptRow*> rows;
   for (std::int64_t r = 0; r < call.n_rows(); ++r) {
@@ -61,15 +71,25 @@ const auto kRows = std::to_array<FaultInfo>({
      .family = "head",
      .doc = "the embedding of another token is read",
      .found_at = "x_in of layer 0",
-     .stands_for = "an offset into the embedding table that is wrong by a row; other prompts' tokens appear (TensorRT-LLM#8813)",
+     .needs = "layer 0, or no layer named",
+     .stands_for = "an offset into the embedding table that is wrong by a row",
      .stages = kInput,
      .keys = kRowKeys,
      .plant = plant_row,
      .lacks = lacks_first_layer},
+    {.name = "embedding-scale",
+     .family = "head",
+     .doc = "the embeddings are not scaled",
+     .found_at = "x_in of layer 0",
+     .needs = "a model that scales them (gemma2, gemma3)",
+     .stands_for = "embedding scale skipped (llama.cpp#24357)",
+     .stages = kInput,
+     .plant = plant_no_scale,
+     .lacks = lacks_scale},
     {.name = "head-untied-ignored",
      .family = "head",
      .doc = "the logits are computed with the embedding table instead of the model's own head",
-     .found_at = "logits",
+     .found_at = "logits (head_out where logits are capped)",
      .needs = "a model with a head of its own (output.weight)",
      .stands_for = "untied lm_head ignored, embedding used instead (pegainfer#544)",
      .stages = kLogits,
@@ -78,7 +98,7 @@ const auto kRows = std::to_array<FaultInfo>({
     {.name = "logits-row",
      .family = "head",
      .doc = "the logits of a position are computed from the final norm of an earlier position",
-     .found_at = "logits",
+     .found_at = "logits (head_out where logits are capped)",
      .idle = "at the first position, which has none before it",
      .stands_for = "logits written or read at the wrong row (gretacore B3.11)",
      .stages = kLogits,

@@ -4,6 +4,7 @@
 #include <functional>
 #include <map>
 #include <optional>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -34,6 +35,10 @@ class RedirectedKv final : public KvView {
   std::vector<std::byte> nowhere_;  // zeros until something is written there
 };
 
+struct WrongCall;
+/// The call works on its cache through a redirection that lives as long as the call.
+void redirect_kv(WrongCall& call, RedirectedKv::Redirect writes, RedirectedKv::Redirect reads);
+
 /// A cache of the call's own slots, to learn what a healthy write stores.
 class ScratchKv final : public KvView {
  public:
@@ -47,6 +52,21 @@ class ScratchKv final : public KvView {
   DType dtype_;
   std::int64_t width_;
   std::map<std::pair<std::int32_t, std::int32_t>, std::vector<std::byte>> slots_;
+};
+
+/// The cache as some of its slots were; writes go to the cache as it is.
+class EarlierKv final : public KvView {
+ public:
+  explicit EarlierKv(KvView& now) : now_(now) {}
+  void remember(KvPart part, int layer, RowId token);
+  DType dtype() const override { return now_.dtype(); }
+  std::int64_t width() const override { return now_.width(); }
+  std::byte* write_slot(KvPart part, int layer, RowId token) override { return now_.write_slot(part, layer, token); }
+  const std::byte* read_slot(KvPart part, int layer, RowId token) override;
+
+ private:
+  KvView& now_;
+  std::map<std::tuple<KvPart, int, std::int32_t, std::int32_t>, std::vector<std::byte>> slots_;
 };
 
 }  // namespace greta

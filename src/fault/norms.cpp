@@ -1,4 +1,6 @@
 // RMSNorm: another norm, another weight, another stride, another epsilon.
+#include <fmt/format.h>
+
 #include <array>
 #include <numeric>
 
@@ -7,15 +9,37 @@
 namespace greta {
 namespace {
 
-constexpr std::array kNorms{Stage::attn_norm, Stage::ffn_norm, Stage::final_rms};
+constexpr std::array kNorms{Stage::attn_norm, Stage::q_norm,        Stage::k_norm,   Stage::attn_post_norm,
+                            Stage::ffn_norm,  Stage::ffn_post_norm, Stage::final_rms};
+
+const WeightView& weight_of(const Model& model, Stage stage, std::size_t layer) {
+  if (stage == Stage::final_rms) return model.weights.final_norm;
+  const LayerWeights& w = model.weights.layers[layer];
+  switch (stage) {
+    case Stage::attn_norm: return w.attn_norm;
+    case Stage::q_norm: return w.q_norm;
+    case Stage::k_norm: return w.k_norm;
+    case Stage::attn_post_norm: return w.attn_post_norm;
+    case Stage::ffn_post_norm: return w.ffn_post_norm;
+    default: return w.ffn_norm;
+  }
+}
+
+std::string lacks_norm(const FaultSpec& fault, const FaultTarget& target) {
+  return !fault.stage || weight_of(target.model, *fault.stage, 0) ? "" : fmt::format("the model has no {}", name(*fault.stage));
+}
 
 void plant_layernorm(const FaultSpec& fault, WrongCall& call) {
   call.instead(fault, [&call] {
     const TensorView centred = copy_of(call.x, call.arena);  // RMSNorm of x - mean(x) is LayerNorm of x
     for (std::int64_t r = 0; r < call.n_rows(); ++r) {
       std::vector<double> row = row_as_double(centred, r);
-      const double mean = std::accumulate(row.begin(), row.end(), 0.0) / static_cast<double>(row.size());
-      for (double& x : row) x -= mean;
+      const auto group = static_cast<std::size_t>(call.weight.n_cols);  // a whole row, or a head
+      for (std::size_t first = 0; first + group <= row.size(); first += group) {
+        const auto part = std::span(row).subspan(first, group);
+        const double mean = std::accumulate(part.begin(), part.end(), 0.0) / static_cast<double>(group);
+        for (double& x : part) x -= mean;
+      }
       store_row(centred, r, row);
     }
     call.kernel.rmsnorm(call.site, centred, call.weight, call.eps, call.out);
@@ -32,12 +56,13 @@ void plant_weight(const FaultSpec& fault, WrongCall& call) {
     return;
   }
   const auto n = static_cast<std::int64_t>(layers.size());
-  const auto& other = layers[static_cast<std::size_t>(((call.site.layer + fault.integer("delta")) % n + n) % n)];
-  call.weight = call.site.stage == Stage::attn_norm ? other.attn_norm : other.ffn_norm;
+  call.weight = weight_of(call.target.model, call.site.stage,
+                          static_cast<std::size_t>(((call.site.layer + fault.integer("delta")) % n + n) % n));
 }
 
 std::string lacks_layers(const FaultSpec& fault, const FaultTarget& target) {
-  return target.n_layers() > 1 || fault.stage == Stage::final_rms ? "" : "the model has one layer";
+  if (target.n_layers() == 1 && fault.stage != Stage::final_rms) return "the model has one layer";
+  return lacks_norm(fault, target);
 }
 
 constexpr std::array kStrideKeys{
@@ -64,16 +89,18 @@ const auto kRows = std::to_array<FaultInfo>({
      .doc = "LayerNorm (the mean subtracted) where RMSNorm is meant",
      .found_at = "the norm's own stage (the first of those chosen)",
      .idle = "where the row's mean is zero",
+     .needs = "a model with the norm",
      .stands_for = "LayerNorm where RMSNorm is meant (llama.cpp#173)",
      .stages = kNorms,
      .shows = ShowsIn::kernel,
-     .plant = plant_layernorm},
+     .plant = plant_layernorm,
+     .lacks = lacks_norm},
     {.name = "rmsnorm-weight",
      .family = "norms",
      .doc = "an RMSNorm multiplies by another layer's weight (final_rms: by the last layer's ffn_norm)",
      .found_at = "the norm's own stage (the first of those chosen)",
      .idle = "where both weights are equal",
-     .needs = "a model of two layers or more",
+     .needs = "a model of two layers or more, with the norm",
      .stands_for = "the weight of another layer: a wrong index or offset into the weights",
      .stages = kNorms,
      .keys = kWeightKeys,
@@ -84,21 +111,24 @@ const auto kRows = std::to_array<FaultInfo>({
      .doc = "an RMSNorm finds row r of its input at r times a stride that is too short",
      .found_at = "the norm's own stage (the first of those chosen)",
      .idle = "at the first row of a call, which decode's only one is",
-     .needs = "a call of two rows or more",
+     .needs = "a model with the norm, and a call of two rows or more",
      .stands_for = "RMSNorm reads the right buffer at another token's offset (gretacore B3.42); a row stride assumed contiguous "
                    "(aiter#3498)",
      .stages = kNorms,
      .keys = kStrideKeys,
-     .plant = plant_stride},
+     .plant = plant_stride,
+     .lacks = lacks_norm},
     {.name = "rmsnorm-epsilon",
      .family = "norms",
      .doc = "an RMSNorm computes with another epsilon than the model's",
      .found_at = "the norm's own stage (the first of those chosen)",
      .idle = "where eps is the model's own",
+     .needs = "a model with the norm",
      .stands_for = "RMS epsilon hard-coded 1e-6 (llama.cpp#2373)",
      .stages = kNorms,
      .keys = kEpsilonKeys,
-     .plant = plant_epsilon},
+     .plant = plant_epsilon,
+     .lacks = lacks_norm},
 });
 
 }  // namespace

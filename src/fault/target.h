@@ -11,6 +11,7 @@ struct FaultTarget {
   const Model& model;
   std::int32_t n_prompt = 0;  // resolves position -1
   std::int32_t chunk = 0;     // rows of a prefill call at most; 0: all at once
+  std::int32_t batch = 1;     // sequences of every call
   std::int32_t n_layers() const { return model.config.n_layers; }
 };
 

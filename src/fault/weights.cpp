@@ -12,7 +12,7 @@ namespace greta {
 namespace {
 
 constexpr std::array kMatmuls{Stage::q,      Stage::k,       Stage::v,      Stage::wo_out, Stage::ffn_gate,
-                              Stage::ffn_up, Stage::mlp_out, Stage::logits};
+                              Stage::ffn_up, Stage::mlp_out, Stage::head_out, Stage::logits};
 
 void alter(WrongCall& call, const std::function<void(std::vector<std::byte>&)>& change) {
   const AlteredWeights::Copy copy = call.altered.get(call.fault, call.weight, change);
@@ -29,12 +29,18 @@ void reorder_rows(WrongCall& call, const std::function<std::int64_t(std::int64_t
   });
 }
 
-void plant_transposed(const FaultSpec&, WrongCall& call) { call.weight.layout = WeightLayout::transposed; }
+/// Capped logits are no matrix's: the head's product is head_out then.
+bool is_matmul(const WrongCall& call) { return call.op == OpKind::matmul; }
+
+void plant_transposed(const FaultSpec&, WrongCall& call) {
+  if (is_matmul(call)) call.weight.layout = WeightLayout::transposed;
+}
 
 constexpr std::array kShiftKeys{
     FaultKey{.name = "delta", .fallback = "1", .doc = "rows away, round the end", .min = -1e9, .max = 1e9}};
 
 void plant_shifted(const FaultSpec& fault, WrongCall& call) {
+  if (!is_matmul(call)) return;
   const std::int64_t n = call.weight.n_rows, delta = fault.integer("delta");
   reorder_rows(call, [&](std::int64_t o) { return ((o + delta) % n + n) % n; });
 }
@@ -74,6 +80,7 @@ constexpr std::array kTailKeys{FaultKey{.name = "block", .fallback = "32", .doc 
                                         "the whole last block where there are none beyond", .min = 1, .max = 1e9}};
 
 void plant_tail(const FaultSpec& fault, WrongCall& call) {
+  if (!is_matmul(call)) return;
   call.instead(fault, [&fault, &call] {
     const TensorView cut = copy_of(call.x, call.arena);
     const std::int64_t n = cut.n_cols, block = std::min(fault.integer("block"), n);
@@ -120,7 +127,7 @@ void alter_blocks(const FaultSpec& fault, WrongCall& call, const std::function<v
 
 void plant_scale(const FaultSpec& fault, WrongCall& call) {
   const BlockLayout* layout = layout_of(call.weight.dtype);
-  if (layout == nullptr) return;
+  if (layout == nullptr || !is_matmul(call)) return;
   alter_blocks(fault, call, [&](std::byte* block, const std::byte* next) {
     const std::uint16_t one = f32_to_f16(1.0f);
     if (fault.word("as") == "one") {
@@ -133,7 +140,7 @@ void plant_scale(const FaultSpec& fault, WrongCall& call) {
 
 void plant_min(const FaultSpec& fault, WrongCall& call) {
   const BlockLayout* layout = layout_of(call.weight.dtype);
-  if (layout == nullptr || layout->minimum < 0) return;
+  if (layout == nullptr || layout->minimum < 0 || !is_matmul(call)) return;
   alter_blocks(fault, call, [&](std::byte* block, const std::byte*) { std::memset(block + layout->minimum, 0, 2); });
 }
 

@@ -32,17 +32,19 @@ class Sweeper {
   }
   int n_tokens() const { return n_; }
 
-  CommandResult isolate(const std::vector<std::string>& faults, int chunk = 0) {
+  CommandResult isolate(const std::vector<std::string>& faults, const Plant& plant = {}) {
     std::vector<std::string> arguments{"isolate", "--model", model_, "--prompt", prompt_, "--span", "3", "--json", "--lang", "en",
                                        "--out", (scratch_.path() / ("run" + std::to_string(++runs_))).string()};
     for (const std::string& fault : faults) arguments.insert(arguments.end(), {"--fault", fault});
-    if (chunk > 0) arguments.insert(arguments.end(), {"--arm-b", "chunk=" + std::to_string(chunk)});
+    if (plant.chunk > 0) arguments.insert(arguments.end(), {"--arm-b", "chunk=" + std::to_string(plant.chunk)});
+    if (plant.batch > 1) arguments.insert(arguments.end(), {"--arm-b", "batch=" + std::to_string(plant.batch)});
+    if (plant.shift) arguments.insert(arguments.end(), {"--shift", "1:2"});
     return greta(arguments);
   }
 
   void plant(const Plant& plant, const PlantPlace& place) {
     const std::string fault = plant.text(place);
-    const CommandResult result = isolate({fault}, plant.chunk);
+    const CommandResult result = isolate({fault}, plant);
     const std::string_view why = plant.idle == nullptr ? "" : plant.idle(place);
     ++counts_.planted;
     const std::string outcome = why.empty() ? found(plant, place, fault, result) : idle(why, fault, result);
@@ -87,6 +89,11 @@ class Sweeper {
 /// Decode at n-1, n, n+1 and prefill at 0, (n-1)/2, n-2: all of a plant's places in one model.
 inline std::vector<PlantPlace> all_places(const Plant& plant, int n, const std::vector<int>& layers, int n_layers) {
   std::vector<PlantPlace> places;
+  if (plant.shift) {
+    for (const int position : {1, 2, 3})
+      for (const int layer : layers) places.push_back({true, layer, position, 0, n_layers});
+    return places;
+  }
   for (const bool prefill : {false, true})
     for (const int position : prefill ? std::vector<int>{0, (n - 1) / 2, n - 2} : std::vector<int>{n - 1, n, n + 1})
       for (const int layer : layers) {

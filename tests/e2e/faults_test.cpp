@@ -15,6 +15,10 @@ std::string synthetic(const TemporaryDirectory& directory, const std::string& na
       {"base", {"--shape", "tiny"}},
       {"untied", {"--shape", "tiny", "--untied"}},
       {"q8_0", {"--shape", "tiny", "--type", "q8_0"}},
+      {"qwen2", {"--shape", "tiny", "--arch", "qwen2"}},
+      {"qwen3", {"--shape", "tiny", "--arch", "qwen3"}},
+      {"gemma2", {"--shape", "tiny", "--arch", "gemma2"}},
+      {"window", {"--shape", "tiny", "--arch", "mistral", "--window", "4"}},
       {"factors", {"--shape", "llama3-1b", "--d-model", "256", "--heads", "8", "--kv-heads", "4", "--ffn", "768", "--vocab", "512"}},
   };
   const std::string path = (directory.path() / (name + ".gguf")).string();

@@ -28,9 +28,12 @@ struct Plant {
   Stage stage = Stage::x_in;
   std::string model = "base";
   Idle idle = nullptr;
-  int chunk = 0;                                       // of arm B's prefill
-  int (*found_at)(const PlantPlace&) = nullptr;        // position; nullptr: its own
-  bool fixed_layer() const { return stage == Stage::x_in && kind == "embedding-row"; }
+  int chunk = 0;                                 // of arm B's prefill
+  int (*found_at)(const PlantPlace&) = nullptr;  // position; nullptr: its own
+  int batch = 1;                                 // of arm B
+  bool shift = false;  // with a context shift of 1:2, which fills slots 1, 2 and 3: these are the places then
+  bool in_process() const { return batch == 1 && !shift; }  // the others need the command line's arms
+  bool fixed_layer() const { return kind == "embedding-row" || kind == "embedding-scale"; }
   std::string text(const PlantPlace& place) const {
     std::string out = kind + (place.prefill ? "@prefill" : "@decode");
     if (!once_per_token(stage)) out += ":layer=" + std::to_string(place.layer);
@@ -46,6 +49,8 @@ inline std::string_view first_row(const PlantPlace& p) { return p.first_of_call(
 inline std::string_view below_four(const PlantPlace& p) { return p.position < 4 ? "the position fits two bits" : ""; }
 inline std::string_view only_key(const PlantPlace& p) { return p.position == 0 ? "the only key has probability 1" : ""; }
 inline std::string_view from_zero(const PlantPlace& p) { return p.call_first == 0 ? "the call begins at slot 0" : ""; }
+inline std::string_view in_window(const PlantPlace& p) { return p.position < 4 ? "both windows reach back to position 0" : ""; }
+inline std::string_view same_first(const PlantPlace& p) { return p.position == 0 ? "all sequences begin with the same token" : ""; }
 inline std::string_view no_logits(const PlantPlace& p) { return p.prefill ? "arm B computes no logits in prefill" : ""; }
 }  // namespace idle
 
@@ -145,6 +150,21 @@ inline std::vector<Plant> all_plants() {
       {"logits-row", "", S::logits, "base", idle::no_logits},
       {"rmsnorm-epsilon", "stage=final_rms:eps=0.01", S::final_rms, "base", idle::no_logits},
       {"weight-transposed", "stage=logits", S::logits, "base", idle::no_logits},
+      {"bias-missing", "", S::q, "qwen2"},
+      {"bias-missing", "stage=k", S::k, "qwen2"},
+      {"bias-missing", "stage=v", S::v, "qwen2"},
+      {"layernorm-for-rmsnorm", "stage=q_norm", S::q_norm, "qwen3"},
+      {"rmsnorm-weight", "stage=k_norm", S::k_norm, "qwen3"},
+      {"rmsnorm-epsilon", "stage=attn_post_norm:eps=0.01", S::attn_post_norm, "gemma2"},
+      {"embedding-scale", "", S::x_in, "gemma2"},
+      {"softcap-missing", "", S::attn_scores, "gemma2"},
+      {"softcap-missing", "stage=logits", S::logits, "gemma2", idle::no_logits},
+      {"logits-row", "stage=head_out", S::head_out, "gemma2", idle::no_logits},
+      {"window-off-by-one", "", S::attn_scores, "window", idle::in_window},
+      {"sequence-crosstalk", "", S::attn_scores, "base", idle::same_first, 0, nullptr, 2},
+      {"sequence-crosstalk", "stage=attn_out", S::attn_out, "base", idle::same_first, 0, nullptr, 2},
+      {"kv-shift-missing", "", S::k_cache, "base", nullptr, 0, nullptr, 1, true},
+      {"kv-shift-missing", "stage=v_cache:how=move", S::v_cache, "base", nullptr, 0, nullptr, 1, true},
   };
 }
 
