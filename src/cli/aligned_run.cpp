@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <limits>
 #include <map>
+#include <numeric>
 #include <tuple>
 #include <utility>
 
@@ -47,6 +48,10 @@ std::set<RecordKey> differing_prefix(const Capture& a, const Capture& b, std::in
 }
 
 }  // namespace
+
+void add_counts(std::vector<std::int64_t>& sums, const std::vector<std::int64_t>& counts) {
+  for (std::size_t i = 0; i < sums.size(); ++i) sums[i] += counts[i];
+}
 
 AlignedRun::AlignedRun(const RunContext& context, std::string prompt_id, std::vector<std::int32_t> tokens)
     : context_(context),
@@ -151,9 +156,9 @@ Capture AlignedRun::run_a(const std::set<RecordKey>& also) {
   // The span adds: rows from n on come from one prefill of all n+S-1 rows, those before stay the exact ones.
   const auto spanned = start(c.model_a, c.arm_a, n_all, header('a'), also);
   spanned->prefill(rows_until(n_all), first_, n_prompt_ - 1, {});
-  effects_a_ += spanned->fault_effects();
+  add_counts(effects_a_, spanned->fault_effects());
   Capture longer = spanned->take_capture();
-  capture.fault_effects = effects_a_;
+  capture.fault_effects = std::accumulate(effects_a_.begin(), effects_a_.end(), std::int64_t{0});
   const HashByKey exact_rows = hashes(capture);
   span_differs_ = 0;
   for (StageRecord& record : longer.records) {
@@ -210,15 +215,9 @@ isolate::PromptPair AlignedRun::run() {
 }
 
 Capture AlignedRun::control(const isolate::ControlSpec& spec) {
-  FaultSpec fault;
-  fault.kind = FaultKind::perturb;
-  fault.phase = Phase::decode;
-  fault.layer = spec.layer;
-  fault.stage = spec.stage;
-  fault.position = spec.position;
-  fault.index = spec.index;
-  fault.ulp = spec.ulps.value_or(1);
-  fault.add = spec.delta;
+  const std::string how = spec.delta ? fmt::format("add={}", *spec.delta) : fmt::format("ulp={}", spec.ulps.value_or(1));
+  const FaultSpec fault = parse_fault(fmt::format("perturb@decode:layer={}:stage={}:position={}:index={}:{}", spec.layer,
+                                                  name(spec.stage), spec.position, spec.index, how));
 
   auto nearest = snapshots_.upper_bound(spec.position);
   if (nearest == snapshots_.begin())

@@ -28,6 +28,9 @@ struct RunContext {
   bool full = false;  // keep whole tensors of both arms
 };
 
+/// Adds one count a fault.
+void add_counts(std::vector<std::int64_t>& sums, const std::vector<std::int64_t>& counts);
+
 /// One prompt through both arms (docs/architecture.md, "Aligned mode"). E1: arm A prefills all n tokens; arm B prefills n-1 and
 /// decodes the last. With a span S > 1 arm A's greedy continuation is forced on both: arm A also prefills n+S-1 at once, and
 /// its rows from n on come from there. With a context shift both arms first prefill a prefix and shift it; from there on arm A
@@ -42,9 +45,9 @@ class AlignedRun {
   /// Arm B's decode step at spec.position again, perturbed.
   Capture control(const isolate::ControlSpec& spec);
 
-  /// Elements that faults changed: of arm A, of arm B.
-  std::int64_t effects_a() const { return effects_a_; }
-  std::int64_t effects_b() const { return effects_b_; }
+  /// Elements that each fault changed: of arm A, of arm B.
+  const std::vector<std::int64_t>& effects_a() const { return effects_a_; }
+  const std::vector<std::int64_t>& effects_b() const { return effects_b_; }
   const FullTensors& full_a() const { return full_a_; }
   const FullTensors& full_b() const { return full_b_; }
   /// Rows of positions 0..n-1 that arm A computed otherwise in the prefill of n+S-1 rows than in that of n.
@@ -75,7 +78,8 @@ class AlignedRun {
   std::unique_ptr<Arm> arm_b_;
   std::map<std::int32_t, Arm::Snapshot> snapshots_;  // of arm B, before the decode step of a position
   FullTensors full_a_, full_b_;
-  std::int64_t effects_a_ = 0, effects_b_ = 0, span_differs_ = 0;
+  std::vector<std::int64_t> effects_a_, effects_b_;
+  std::int64_t span_differs_ = 0;
 };
 
 }  // namespace greta::cli

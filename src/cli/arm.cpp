@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "core/error.h"
+#include "core/quote.h"
 
 namespace greta::cli {
 namespace {
@@ -25,6 +26,17 @@ std::int32_t companion_token(std::int32_t token, std::int32_t seq, std::int32_t 
   return static_cast<std::int32_t>((std::int64_t{token} + seq) % vocab_size);
 }
 
+void check_faults(const ArmSpec& spec, const Model& model) {
+  for (const FaultSpec& fault : spec.faults) check_fault(fault, {model, 0, spec.chunk, spec.batch});
+}
+
+void refuse_idle_faults(const ArmSpec& spec, const std::vector<std::int64_t>& effects, std::string_view which) {
+  for (std::size_t f = 0; f < spec.faults.size(); ++f)
+    if (effects[f] == 0)
+      fail("{}fault {} changed nothing in this run (0 elements); choose a layer, position or value at which it can act", which,
+           quote(to_string(spec.faults[f])));
+}
+
 Arm::Arm(const Model& model, const ArmSpec& spec, std::int32_t capacity, std::int32_t n_prompt, WeightHashes& weights)
     : model_(model),
       spec_(spec),
@@ -35,7 +47,7 @@ Arm::Arm(const Model& model, const ArmSpec& spec, std::int32_t capacity, std::in
           std::int64_t{model.config.n_kv_heads} * model.config.head_dim),
       route_(make_cpu_ops({.routes = spec.plan.routes(1), .isa = spec.isa, .pool = pool_})),
       recording_(*route_),
-      faulty_(recording_, spec.faults, model.config.n_layers, n_prompt),
+      faulty_(recording_, *route_, {model, n_prompt, spec.chunk, spec.batch}, spec.faults),
       session_(model, spec.plan, faulty_, kv_) {}
 
 void Arm::record(Capture header, RecorderOptions options) {

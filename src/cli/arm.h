@@ -7,6 +7,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "engine/kv_cache.h"
@@ -32,6 +33,11 @@ struct ArmSpec {
   Isa isa = Isa::scalar;
   std::vector<FaultSpec> faults;
 };
+
+/// Throws Error for a fault that the model, plan or arm cannot have.
+void check_faults(const ArmSpec& spec, const Model& model);
+/// Throws Error for the first fault that changed nothing; `effects` has one count a fault. `which` begins the line: "arm B: ".
+void refuse_idle_faults(const ArmSpec& spec, const std::vector<std::int64_t>& effects, std::string_view which);
 
 /// Token of sequence `seq` of a batch where sequence 0, the prompt, has `token`: the same at position 0 (BOS), elsewhere the
 /// token `seq` ids later, mod the vocabulary. Companions so differ from the prompt, and from each other, at every position that
@@ -70,7 +76,8 @@ class Arm {
   /// Ends the recording and gives it out, with schedule, routes and the count of the faults' effects.
   Capture take_capture();
   const FullTensors& full_tensors() const { return recorder_->full_tensors(); }
-  std::int64_t fault_effects() const { return faulty_.effects(); }
+  /// Elements that each fault changed, in the order of the arm's own.
+  std::vector<std::int64_t> fault_effects() const { return faulty_.effects_by_fault(); }
 
  private:
   /// One forward call: `tokens` of sequence 0 at positions first.., and its companions'.

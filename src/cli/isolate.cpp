@@ -137,10 +137,8 @@ Setup set_up(const Options& options) {
   check_kv_type(setup.arm_a.plan.kv, setup.model_a->config.head_dim);
   check_kv_type(setup.arm_b.plan.kv, setup.model_b->config.head_dim);
   (void)setup.experiment.layers.resolve(setup.model_a->config.n_layers);
-  for (const FaultSpec& fault : setup.arm_b.faults)
-    if (fault.layer && *fault.layer >= setup.model_b->config.n_layers)
-      fail("fault {}: layer {} is not one of the model's 0..{}", quote(to_string(fault)), *fault.layer,
-           setup.model_b->config.n_layers - 1);
+  check_faults(setup.arm_a, *setup.model_a);  // before a directory is made or anything is computed
+  check_faults(setup.arm_b, *setup.model_b);
   return setup;
 }
 
@@ -224,7 +222,7 @@ int run(const Options& options, const Program& program) {
   std::vector<isolate::PromptPair> pairs;
   isolate::RunInfo info = run_info(setup, program, artifacts.final_path().string());
   info.notes = std::move(notes);
-  std::int64_t effects_a = 0, effects_b = 0;
+  std::vector<std::int64_t> effects_a(setup.arm_a.faults.size()), effects_b(setup.arm_b.faults.size());
   for (const TokenizedPrompt& prompt : prompts) {
     if (terminal)
       fmt::print(stderr, "\r\033[K[{}/{}] {}: {} tokens, both arms", runs.size() + 1, prompts.size(), prompt.id,
@@ -232,8 +230,8 @@ int run(const Options& options, const Program& program) {
     runs.push_back(std::make_unique<AlignedRun>(context, prompt.id, prompt.tokens));
     pairs.push_back(runs.back()->run());
     pairs.back().cut_from = prompt.cut_from;
-    effects_a += runs.back()->effects_a();
-    effects_b += runs.back()->effects_b();
+    add_counts(effects_a, runs.back()->effects_a());
+    add_counts(effects_b, runs.back()->effects_b());
     if (prompt.cut_from > 0)
       info.notes.push_back(fmt::format("prompt {}: cut from {} to {} tokens to fit the context of {} with a span of {}",
                                        prompt.id, prompt.cut_from, prompt.tokens.size(), setup.model_a->config.context_length,
@@ -250,13 +248,8 @@ int run(const Options& options, const Program& program) {
                       runs.back()->span_differs()));
   }
   if (terminal) fmt::print(stderr, "\r\033[K");
-  const auto refuse_idle = [](const ArmSpec& arm, std::int64_t effects, const char* which) {
-    if (!arm.faults.empty() && effects == 0)
-      fail("arm {}: fault {} changed nothing in this run (0 elements); choose a layer, position or value at which it can act",
-           which, quote(to_string(arm.faults.front())));
-  };
-  refuse_idle(setup.arm_a, effects_a, "A");
-  refuse_idle(setup.arm_b, effects_b, "B");
+  refuse_idle_faults(setup.arm_a, effects_a, "arm A: ");
+  refuse_idle_faults(setup.arm_b, effects_b, "arm B: ");
 
   std::size_t n_controls = 0;
   const auto control = [&](const isolate::ControlSpec& spec) {

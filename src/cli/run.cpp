@@ -136,9 +136,7 @@ class Generation {
     }
     std::vector<double> logits = prefill(arm);
     generate(arm, std::move(logits));
-    if (!spec_.faults.empty() && arm.fault_effects() == 0)
-      fail("fault {} changed nothing in this run (0 elements); choose a layer, position or value at which it can act",
-           quote(to_string(spec_.faults.front())));
+    refuse_idle_faults(spec_, arm.fault_effects(), "");
     if (trace == nullptr) return;
     Capture capture = arm.take_capture();
     capture.tokens = tokens_;

@@ -1,226 +1,150 @@
 #include "fault/faulty_ops.h"
 
 #include <algorithm>
-#include <cstring>
-#include <deque>
-#include <limits>
 #include <numeric>
-#include <optional>
 
 #include "core/error.h"
+#include "core/quote.h"
+#include "fault/kv_views.h"
 #include "fault/spoil.h"
 
 namespace greta {
-
-/// How the op computes otherwise than it should, for some rows.
-struct FaultyOps::Variation {
-  const KeptRow* stale = nullptr;
-  std::optional<double> eps;
-  bool transposed = false;
-  std::int32_t rope_delta = 0;
-  std::int32_t slot_delta = 0;
-  friend bool operator==(const Variation&, const Variation&) = default;
-  bool healthy() const { return *this == Variation{}; }
-};
-
-/// Some rows of a call, as views over the same memory.
-class FaultyOps::RowPick {
- public:
-  RowPick(const OpSite& site, std::vector<std::int64_t> indices) : indices_(std::move(indices)) {
-    for (const std::int64_t r : indices_) rows_.push_back(site.rows[static_cast<std::size_t>(r)]);
-    site_ = {site.stage, site.layer, rows_};
-  }
-  const OpSite& site() const { return site_; }
-
-  TensorView operator()(const TensorView& whole) {
-    auto& extents = extents_.emplace_back();
-    auto& ids = ids_.emplace_back();
-    for (const std::int64_t r : indices_) {
-      extents.push_back({whole.row(r) - whole.data, whole.cols(r)});
-      if (!whole.rows.empty()) ids.push_back(whole.rows[static_cast<std::size_t>(r)]);
-    }
-    return with(whole, extents, ids);
-  }
-
-  /// The picked rows of `whole`, or as many times the kept row.
-  TensorView input(const Variation& variation, const TensorView& whole) {
-    if (variation.stale == nullptr) return (*this)(whole);
-    const KeptRow& kept = *variation.stale;
-    for (const std::int64_t r : indices_)
-      if (whole.cols(r) != kept.cols)
-        fail("fault stale-input: {} reads {} elements a row, but the row kept from {} has {}; choose another from=",
-             name(site_.stage), whole.cols(r), name(kept.origin.stage), kept.cols);
-    auto& extents = extents_.emplace_back(indices_.size(), RowExtent{0, kept.cols});
-    auto& ids = ids_.emplace_back(indices_.size(), kept.token);
-    TensorView view = whole;
-    view.data = const_cast<std::byte*>(kept.bytes.data());  // read by the op, never written
-    view.dtype = kept.dtype;
-    view.origin = kept.origin;
-    return with(view, extents, ids);
-  }
-
-  std::vector<std::int32_t> positions(std::span<const std::int32_t> whole, std::int32_t delta) const {
-    std::vector<std::int32_t> picked;
-    for (const std::int64_t r : indices_) picked.push_back(whole[static_cast<std::size_t>(r)] + delta);
-    return picked;
-  }
-
- private:
-  TensorView with(TensorView view, std::span<const RowExtent> extents, std::span<const RowId> ids) const {
-    view.n_rows = static_cast<std::int64_t>(indices_.size());
-    view.n_cols = 0;
-    for (const RowExtent& extent : extents) view.n_cols = std::max(view.n_cols, extent.cols);
-    view.extents = extents;
-    view.rows = ids;
-    return view;
-  }
-
-  std::vector<std::int64_t> indices_;
-  std::vector<RowId> rows_;
-  OpSite site_;
-  std::deque<std::vector<RowExtent>> extents_;
-  std::deque<std::vector<RowId>> ids_;
-};
-
 namespace {
 
-std::vector<std::byte> copy_rows(const TensorView& view) {
-  std::vector<std::byte> bytes;
-  for (std::int64_t r = 0; r < view.n_rows; ++r)
-    bytes.insert(bytes.end(), view.row(r), view.row(r) + row_bytes(view.dtype, view.cols(r)));
-  return bytes;
+/// The slots of the call's tokens, as they are in the cache.
+TensorView slots_of(const OpCall& call, KvView& kv, Arena& arena) {
+  auto& extents = arena.extents.emplace_back();
+  TensorView view;
+  for (const RowId& row : call.site.rows) {
+    std::byte* slot = kv.write_slot(call.part, call.site.layer, row);
+    if (view.data == nullptr) view.data = slot;
+    extents.push_back({slot - view.data, kv.width()});
+  }
+  view.dtype = kv.dtype();
+  view.n_rows = static_cast<std::int64_t>(extents.size());
+  view.n_cols = kv.width();
+  view.extents = extents;
+  view.rows = call.site.rows;
+  return view;
 }
-
-/// Where writes go when slots are shifted; before slot 0 they go nowhere.
-class ShiftedKv final : public KvView {
- public:
-  ShiftedKv(KvView& inner, std::int32_t delta)
-      : inner_(inner), delta_(delta), nowhere_(static_cast<std::size_t>(row_bytes(inner.dtype(), inner.width()))) {}
-  DType dtype() const override { return inner_.dtype(); }
-  std::int64_t width() const override { return inner_.width(); }
-  std::byte* write_slot(KvPart part, int layer, RowId token) override {
-    if (token.position + delta_ < 0) return nowhere_.data();
-    return inner_.write_slot(part, layer, {token.seq, token.position + delta_});
-  }
-  const std::byte* read_slot(KvPart part, int layer, RowId token) override { return inner_.read_slot(part, layer, token); }
-
- private:
-  KvView& inner_;
-  std::int32_t delta_;
-  std::vector<std::byte> nowhere_;
-};
-
-/// A cache of the call's own slots, to learn what a healthy write stores.
-class ScratchKv final : public KvView {
- public:
-  explicit ScratchKv(const KvView& like) : dtype_(like.dtype()), width_(like.width()) {}
-  DType dtype() const override { return dtype_; }
-  std::int64_t width() const override { return width_; }
-  std::byte* write_slot(KvPart, int, RowId token) override {
-    auto& slot = slots_[{token.seq, token.position}];
-    slot.resize(static_cast<std::size_t>(row_bytes(dtype_, width_)));
-    return slot.data();
-  }
-  const std::byte* read_slot(KvPart part, int layer, RowId token) override { return write_slot(part, layer, token); }
-
- private:
-  DType dtype_;
-  std::int64_t width_;
-  std::map<std::pair<std::int32_t, std::int32_t>, std::vector<std::byte>> slots_;
-};
 
 }  // namespace
 
-FaultyOps::FaultyOps(Ops& inner, std::vector<FaultSpec> faults, std::int32_t n_layers, std::int32_t n_prompt)
-    : inner_(inner), faults_(std::move(faults)), n_layers_(n_layers), n_prompt_(n_prompt) {}
+FaultyOps::FaultyOps(Ops& inner, Ops& kernel, const FaultTarget& target, std::vector<FaultSpec> faults)
+    : inner_(inner), kernel_(kernel), target_(target), faults_(std::move(faults)) {
+  for (const FaultSpec& fault : faults_) check_fault(fault, target_);
+}
 
 void FaultyOps::set_faults(std::vector<FaultSpec> faults) {
   faults_ = std::move(faults);
   memory_ = {};
+  altered_ = {};
 }
 
 void FaultyOps::begin_step(const StepInfo& step, const RouteTable& routes) {
   phase_ = step.phase;
-  handed_.clear();
+  handed_ = {};
+  for (auto& [fault, rows] : memory_.kept)
+    if (!faults_[fault].kind->keep_across_steps) rows.clear();
   inner_.begin_step(step, routes);
 }
 
 bool FaultyOps::selects(const FaultSpec& fault, const OpSite& site) const {
-  return fault.matches(phase_, site.layer, site.stage, n_layers_);
+  return fault.matches(phase_, site.layer, site.stage, target_.n_layers());
 }
 
 bool FaultyOps::selects_row(const FaultSpec& fault, RowId row) const {
   if (!fault.position) return true;
-  return row.position == (*fault.position < 0 ? n_prompt_ - 1 : *fault.position);
+  return row.position == (*fault.position < 0 ? target_.n_prompt - 1 : *fault.position);
 }
 
-bool FaultyOps::any_at(const OpSite& site) const {
-  return std::any_of(faults_.begin(), faults_.end(), [&](const FaultSpec& fault) { return selects(fault, site); });
-}
-
-std::vector<std::pair<FaultyOps::Variation, std::vector<std::int64_t>>> FaultyOps::groups(const OpSite& site) const {
-  std::vector<std::pair<Variation, std::vector<std::int64_t>>> grouped;
-  for (std::size_t r = 0; r < site.rows.size(); ++r) {
-    Variation variation;
-    for (std::size_t f = 0; f < faults_.size(); ++f) {
-      const FaultSpec& fault = faults_[f];
-      if (!selects(fault, site) || !selects_row(fault, site.rows[r])) continue;
-      if (fault.kind == FaultKind::rmsnorm_epsilon) variation.eps = fault.eps;
-      if (fault.kind == FaultKind::weight_transposed) variation.transposed = true;
-      if (fault.kind == FaultKind::rope_position) variation.rope_delta += fault.delta;
-      if (fault.kind == FaultKind::kv_slot_shift) variation.slot_delta += fault.delta;
-      if (fault.kind == FaultKind::stale_input)
-        if (const auto kept = memory_.kept.find({f, site.layer, site.rows[r].seq}); kept != memory_.kept.end())
-          variation.stale = &kept->second;
-    }
-    if (variation.healthy()) continue;
-    const auto same = std::find_if(grouped.begin(), grouped.end(), [&](const auto& group) { return group.first == variation; });
-    auto& rows = same != grouped.end() ? same->second : grouped.emplace_back(variation, std::vector<std::int64_t>{}).second;
-    rows.push_back(static_cast<std::int64_t>(r));
+std::vector<FaultyOps::Group> FaultyOps::groups(const OpSite& site) const {
+  std::vector<std::size_t> here;
+  for (std::size_t f = 0; f < faults_.size(); ++f)
+    if (selects(faults_[f], site)) here.push_back(f);
+  std::vector<Group> grouped;
+  for (std::size_t r = 0; r < site.rows.size() && !here.empty(); ++r) {
+    Group wanted{{}, site.rows[r].seq, {}};
+    for (const std::size_t f : here)
+      if (selects_row(faults_[f], site.rows[r])) wanted.faults.push_back(f);
+    if (wanted.faults.empty()) continue;
+    auto same = std::find_if(grouped.begin(), grouped.end(),
+                             [&](const Group& group) { return group.faults == wanted.faults && group.seq == wanted.seq; });
+    if (same == grouped.end()) same = grouped.insert(grouped.end(), std::move(wanted));
+    same->rows.push_back(static_cast<std::int64_t>(r));
   }
   return grouped;
 }
 
-template <class Call>
-void FaultyOps::vary(const OpSite& site, TensorView out, Call&& call) {
-  std::vector<std::int64_t> every(site.rows.size());
-  std::iota(every.begin(), every.end(), std::int64_t{0});
-  RowPick whole(site, every);
-  call(whole, Variation{});
-  for (auto& [variation, rows] : groups(site)) {
-    RowPick pick(site, rows);
-    const std::vector<std::byte> before = copy_rows(pick(out));
-    call(pick, variation);
-    memory_.effects += changed_elements(before, copy_rows(pick(out)), out.dtype);
-  }
-  spoil_output(site, out);
-  keep(site, out);
+void FaultyOps::run_whole(const OpCall& whole) {
+  run(inner_, whole);
+  make_wrong(whole, groups(whole.site));
+  keep(whole.site, whole.out);
 }
 
-void FaultyOps::spoil_element(const FaultSpec& fault, std::byte* row, DType dtype, std::int64_t cols) {
-  if (fault.index >= cols)
-    fail("fault {}: the row has {} elements", to_string(fault), cols);
-  memory_.effects += spoil(fault, row, fault.index, dtype);
+void FaultyOps::make_wrong(const OpCall& whole, const std::vector<Group>& groups) {
+  for (const Group& group : groups) make_wrong(whole, group);
 }
 
-void FaultyOps::spoil_output(const OpSite& site, const TensorView& out) {
-  for (const FaultSpec& fault : faults_) {
-    if ((fault.kind != FaultKind::perturb && fault.kind != FaultKind::nan) || !selects(fault, site)) continue;
-    for (std::size_t r = 0; r < site.rows.size(); ++r) {
-      const auto row = static_cast<std::int64_t>(r);
-      if (selects_row(fault, site.rows[r])) spoil_element(fault, out.row(row), out.dtype, out.cols(row));
+/// Of several faults at one place, each one's effect is what would be otherwise without it.
+void FaultyOps::make_wrong(const OpCall& whole, const Group& group) {
+  Arena arena;
+  const TensorView out = pick_rows(whole.out, group.rows, arena);
+  const std::vector<std::byte> healthy = copy_rows(out);
+  std::vector<std::vector<std::byte>> without;
+  for (const std::size_t f : group.faults) {
+    Group others = group;
+    std::erase(others.faults, f);
+    if (!others.faults.empty()) {
+      WrongCall call(whole, group.rows, arena, kernel_, target_, altered_);
+      run_wrong(call, others);
     }
+    without.push_back(copy_rows(out));
+    put_rows(out, healthy);
   }
+  WrongCall call(whole, group.rows, arena, kernel_, target_, altered_);
+  run_wrong(call, group);
+  const std::vector<std::byte> all = copy_rows(out);
+  for (std::size_t i = 0; i < group.faults.size(); ++i)
+    memory_.effects[group.faults[i]] += changed_elements(without[i], all, out.dtype);
+}
+
+std::vector<std::int64_t> FaultyOps::effects_by_fault() const {
+  std::vector<std::int64_t> counts(faults_.size());
+  for (const auto& [fault, count] : memory_.effects) counts[fault] = count;
+  return counts;
+}
+
+std::int64_t FaultyOps::effects() const {
+  const std::vector<std::int64_t> counts = effects_by_fault();
+  return std::accumulate(counts.begin(), counts.end(), std::int64_t{0});
+}
+
+void FaultyOps::run_wrong(WrongCall& call, const Group& group) {
+  bool again = call.op == OpKind::kv_write || call.op == OpKind::kv_shift;
+  for (const std::size_t f : group.faults) {
+    call.fault = f;
+    call.kept_rows = &memory_.kept[f];
+    faults_[f].kind->plant(faults_[f], call);
+    again = again || faults_[f].kind->shows == ShowsIn::operand;
+  }
+  if (again) call.op ? run(inner_, call) : run(kernel_, call);  // a handoff is no kernel's
+  if (call.computations.size() > 1)
+    fail("faults {} and {} both replace the computation of {} in layer {}; plant them at different places",
+         quote(to_string(*call.computations[0].first)), quote(to_string(*call.computations[1].first)), name(call.site.stage),
+         call.site.layer);
+  for (const auto& [fault, compute] : call.computations) compute();
+  for (const auto& spoil : call.afterwards) spoil();
 }
 
 void FaultyOps::keep(const OpSite& site, const TensorView& out) {
   for (std::size_t f = 0; f < faults_.size(); ++f) {
-    const FaultSpec& fault = faults_[f];
-    if (fault.kind != FaultKind::stale_input || fault.from != site.stage) continue;
+    if (faults_[f].kind->keep == nullptr) continue;
     for (std::size_t r = 0; r < site.rows.size(); ++r) {
-      if (site.rows[r].position != fault.row) continue;
+      const auto key = faults_[f].kind->keep(faults_[f], target_, site, r);
+      if (!key) continue;
       const auto row = static_cast<std::int64_t>(r);
-      KeptRow& kept = memory_.kept[{f, site.layer, site.rows[r].seq}];
+      KeptRow& kept = memory_.kept[f][*key];
       kept.cols = out.cols(row);
       kept.dtype = out.dtype;
       kept.bytes.assign(out.row(row), out.row(row) + row_bytes(out.dtype, kept.cols));
@@ -232,138 +156,133 @@ void FaultyOps::keep(const OpSite& site, const TensorView& out) {
 
 void FaultyOps::embed(const OpSite& site, const WeightView& table, std::span<const std::int32_t> tokens, double scale,
                       TensorView out) {
-  inner_.embed(site, table, tokens, scale, out);
-  spoil_output(site, out);
-  keep(site, out);
+  run_whole({.op = OpKind::embed, .site = site, .weight = table, .tokens = tokens, .scale = scale, .out = out});
 }
 
 void FaultyOps::rmsnorm(const OpSite& site, const TensorView& x, const WeightView& weight, double eps, TensorView out) {
-  vary(site, out, [&](RowPick& pick, const Variation& v) {
-    inner_.rmsnorm(pick.site(), pick.input(v, x), weight, v.eps.value_or(eps), pick(out));
-  });
+  run_whole({.op = OpKind::rmsnorm, .site = site, .x = x, .weight = weight, .eps = eps, .out = out});
 }
 
 void FaultyOps::matmul(const OpSite& site, const TensorView& x, const WeightView& weight, const WeightView& bias,
                        TensorView out) {
-  WeightView transposed = weight;
-  transposed.layout = WeightLayout::transposed;
-  vary(site, out, [&](RowPick& pick, const Variation& v) {
-    inner_.matmul(pick.site(), pick.input(v, x), v.transposed ? transposed : weight, bias, pick(out));
-  });
+  run_whole({.op = OpKind::matmul, .site = site, .x = x, .weight = weight, .bias = bias, .out = out});
 }
 
 void FaultyOps::rope(const OpSite& site, const TensorView& x, const RopeParams& params,
                      std::span<const std::int32_t> positions, TensorView out) {
-  vary(site, out, [&](RowPick& pick, const Variation& v) {
-    inner_.rope(pick.site(), pick.input(v, x), params, pick.positions(positions, v.rope_delta), pick(out));
-  });
+  run_whole({.op = OpKind::rope, .site = site, .x = x, .positions = positions, .rope = params, .out = out});
 }
 
+void FaultyOps::qk(const OpSite& site, const TensorView& q, const AttentionParams& params, KvView& kv, TensorView out) {
+  kv_ = &kv;
+  run_whole({.op = OpKind::qk, .site = site, .x = q, .attention = params, .part = KvPart::k, .kv = &kv, .out = out});
+}
+
+void FaultyOps::softmax(const OpSite& site, const TensorView& scores, const AttentionParams& params, TensorView out) {
+  run_whole({.op = OpKind::softmax, .site = site, .x = scores, .attention = params, .kv = kv_, .out = out});
+}
+
+void FaultyOps::pv(const OpSite& site, const TensorView& probs, const AttentionParams& params, KvView& kv, TensorView out) {
+  run_whole({.op = OpKind::pv, .site = site, .x = probs, .attention = params, .part = KvPart::v, .kv = &kv, .out = out});
+}
+
+void FaultyOps::add(const OpSite& site, const TensorView& a, const TensorView& b, TensorView out) {
+  run_whole({.op = OpKind::add, .site = site, .x = b, .second = a, .out = out});
+}
+
+void FaultyOps::act_mul(const OpSite& site, Activation act, const TensorView& gate, const TensorView& up, TensorView out) {
+  run_whole({.op = OpKind::act_mul, .site = site, .x = gate, .second = up, .activation = act, .out = out});
+}
+
+void FaultyOps::softcap(const OpSite& site, const TensorView& x, double cap, TensorView out) {
+  run_whole({.op = OpKind::softcap, .site = site, .x = x, .cap = cap, .out = out});
+}
+
+void FaultyOps::quantize(const OpSite& site, const TensorView& x, TensorView out) {
+  run_whole({.op = OpKind::quantize, .site = site, .x = x, .out = out});
+}
+
+/// The cache is the output: rows with a fault are never written rightly first, or a write to another slot would leave no trace.
 void FaultyOps::kv_write(const OpSite& site, const TensorView& x, KvPart part, KvView& kv) {
-  const auto faulty = groups(site);
+  const OpCall whole{.op = OpKind::kv_write, .site = site, .x = x, .part = part, .kv = &kv};
+  const std::vector<Group> faulty = groups(site);
   std::set<std::int64_t> wrong;
-  for (const auto& [variation, rows] : faulty) wrong.insert(rows.begin(), rows.end());
+  for (const Group& group : faulty) wrong.insert(group.rows.begin(), group.rows.end());
   std::vector<std::int64_t> right;
-  for (std::int64_t r = 0; r < x.n_rows; ++r)
+  for (std::int64_t r = 0; r < static_cast<std::int64_t>(site.rows.size()); ++r)
     if (!wrong.contains(r)) right.push_back(r);
-  if (!right.empty()) {
-    RowPick pick(site, right);
-    inner_.kv_write(pick.site(), pick(x), part, kv);
-  }
-  for (const auto& [variation, rows] : faulty) {
-    RowPick pick(site, rows);
+  Arena arena;
+  if (!right.empty()) run(inner_, pick_rows(whole, right, arena));
+  for (const Group& group : faulty) {
+    WrongCall call(whole, group.rows, arena, kernel_, target_, altered_);
     ScratchKv healthy(kv);
-    inner_.kv_write(pick.site(), pick(x), part, healthy);
-    ShiftedKv shifted(kv, variation.slot_delta);
-    inner_.kv_write(pick.site(), pick.input(variation, x), part, shifted);
-    const auto bytes = static_cast<std::size_t>(row_bytes(kv.dtype(), kv.width()));
-    for (const RowId& row : pick.site().rows) {
-      const std::byte* is = kv.read_slot(part, site.layer, row);
-      const std::byte* should = healthy.read_slot(part, site.layer, row);
-      memory_.effects += changed_elements({is, is + bytes}, {should, should + bytes}, kv.dtype());
-    }
-  }
-  for (const FaultSpec& fault : faults_) {
-    if ((fault.kind != FaultKind::perturb && fault.kind != FaultKind::nan) || !selects(fault, site)) continue;
-    for (const RowId& row : site.rows)
-      if (selects_row(fault, row)) spoil_element(fault, kv.write_slot(part, site.layer, row), kv.dtype(), kv.width());
+    OpCall scratch = call;
+    scratch.kv = &healthy;
+    run(kernel_, scratch);
+    call.out = slots_of(call, kv, arena);
+    run_wrong(call, group);
+    const std::int64_t changed = changed_elements(copy_rows(slots_of(call, healthy, arena)), copy_rows(call.out), kv.dtype());
+    for (const std::size_t f : group.faults) memory_.effects[f] += changed;
   }
   spoil_earlier_slots(site, part, kv);
 }
 
-/// A fault at a slot that an earlier step filled: spoiled once, before this step's attention reads it.
-void FaultyOps::spoil_earlier_slots(const OpSite& site, KvPart part, KvView& kv) {
-  for (std::size_t f = 0; f < faults_.size(); ++f) {
-    const FaultSpec& fault = faults_[f];
-    if ((fault.kind != FaultKind::perturb && fault.kind != FaultKind::nan) || !selects(fault, site) || !fault.position) continue;
-    const RowId first = site.rows.front();
-    const RowId slot{first.seq, *fault.position < 0 ? n_prompt_ - 1 : *fault.position};
-    if (slot.position >= first.position) continue;
-    if (!memory_.slots_done.insert({f, site.layer, site.stage}).second) continue;
-    spoil_element(fault, kv.write_slot(part, site.layer, slot), kv.dtype(), kv.width());
+/// All slots move at once and healthy; then the faulty ones move again, from where they were before.
+void FaultyOps::kv_shift(const OpSite& site, const KvShift& shift, KvView& kv) {
+  const OpCall whole{.op = OpKind::kv_shift, .site = site, .shift = shift, .part = shift.part, .kv = &kv};
+  const std::vector<Group> faulty = groups(site);
+  std::map<std::size_t, EarlierKv> before;
+  for (std::size_t g = 0; g < faulty.size(); ++g) {
+    EarlierKv& earlier = before.try_emplace(g, kv).first->second;
+    for (const std::int64_t r : faulty[g].rows) {
+      const RowId row = site.rows[static_cast<std::size_t>(r)];
+      earlier.remember(shift.part, site.layer, row);
+      earlier.remember(shift.part, site.layer, {row.seq, row.position - shift.delta});
+    }
+  }
+  run(inner_, whole);
+  for (std::size_t g = 0; g < faulty.size(); ++g) {
+    Arena arena;
+    WrongCall call(whole, faulty[g].rows, arena, kernel_, target_, altered_);
+    call.kv = &before.at(g);
+    call.out = slots_of(call, kv, arena);
+    const std::vector<std::byte> healthy = copy_rows(call.out);
+    run_wrong(call, faulty[g]);
+    const std::int64_t changed = changed_elements(healthy, copy_rows(call.out), kv.dtype());
+    for (const std::size_t f : faulty[g].faults) memory_.effects[f] += changed;
   }
 }
 
-void FaultyOps::kv_shift(const OpSite& site, const KvShift& shift, KvView& kv) { inner_.kv_shift(site, shift, kv); }
-
-void FaultyOps::qk(const OpSite& site, const TensorView& q, const AttentionParams& params, KvView& kv, TensorView out) {
-  vary(site, out, [&](RowPick& pick, const Variation& v) {
-    inner_.qk(pick.site(), pick.input(v, q), params, kv, pick(out));
-  });
-}
-
-void FaultyOps::softmax(const OpSite& site, const TensorView& scores, const AttentionParams& params, TensorView out) {
-  vary(site, out, [&](RowPick& pick, const Variation& v) {
-    inner_.softmax(pick.site(), pick.input(v, scores), params, pick(out));
-  });
-}
-
-void FaultyOps::pv(const OpSite& site, const TensorView& probs, const AttentionParams& params, KvView& kv, TensorView out) {
-  vary(site, out, [&](RowPick& pick, const Variation& v) {
-    inner_.pv(pick.site(), pick.input(v, probs), params, kv, pick(out));
-  });
-}
-
-void FaultyOps::add(const OpSite& site, const TensorView& a, const TensorView& b, TensorView out) {
-  vary(site, out, [&](RowPick& pick, const Variation& v) {
-    inner_.add(pick.site(), pick(a), pick.input(v, b), pick(out));
-  });
-}
-
-void FaultyOps::act_mul(const OpSite& site, Activation act, const TensorView& gate, const TensorView& up, TensorView out) {
-  vary(site, out, [&](RowPick& pick, const Variation& v) {
-    inner_.act_mul(pick.site(), act, pick.input(v, gate), pick(up), pick(out));
-  });
-}
-
-void FaultyOps::softcap(const OpSite& site, const TensorView& x, double cap, TensorView out) {
-  vary(site, out, [&](RowPick& pick, const Variation& v) { inner_.softcap(pick.site(), pick.input(v, x), cap, pick(out)); });
-}
-
-void FaultyOps::quantize(const OpSite& site, const TensorView& x, TensorView out) {
-  vary(site, out, [&](RowPick& pick, const Variation& v) { inner_.quantize(pick.site(), pick.input(v, x), pick(out)); });
+/// A fault of an output at a slot that an earlier step filled: spoiled once, before this step's attention reads it.
+void FaultyOps::spoil_earlier_slots(const OpSite& site, KvPart part, KvView& kv) {
+  for (std::size_t f = 0; f < faults_.size(); ++f) {
+    const FaultSpec& fault = faults_[f];
+    if (fault.kind->shows != ShowsIn::output || !selects(fault, site) || !fault.position) continue;
+    const RowId first = site.rows.front();
+    const RowId slot{first.seq, *fault.position < 0 ? target_.n_prompt - 1 : *fault.position};
+    if (slot.position >= first.position) continue;
+    if (!memory_.slots_done.insert({f, site.layer, site.stage}).second) continue;
+    Arena arena;
+    const RowId rows[] = {slot};
+    const OpCall whole{.op = OpKind::kv_write, .site = {site.stage, site.layer, rows}, .part = part, .kv = &kv};
+    WrongCall call(whole, {0}, arena, kernel_, target_, altered_);
+    call.out = slots_of(call, kv, arena);
+    const std::vector<std::byte> before = copy_rows(call.out);
+    call.fault = f;
+    call.kept_rows = &memory_.kept[f];
+    fault.kind->plant(fault, call);
+    for (const auto& spoil : call.afterwards) spoil();
+    memory_.effects[f] += changed_elements(before, copy_rows(call.out), kv.dtype());
+  }
 }
 
 /// A wrong hand-over leaves the producer's buffer as it is and hands the reader another one.
 TensorView FaultyOps::handoff(const OpSite& site, const TensorView& x) {
   TensorView handed = inner_.handoff(site, x);
-  if (any_at(site)) {
-    std::vector<std::byte>& copy = handed_.emplace_back(copy_rows(handed));
-    TensorView own = handed;
-    own.data = copy.data();
-    own.extents = {};
-    own.row_stride = row_bytes(handed.dtype, handed.n_cols);
-    for (auto& [variation, rows] : groups(site)) {
-      RowPick pick(site, rows);
-      const TensorView served = pick.input(variation, handed);
-      const TensorView target = pick(own);
-      const std::vector<std::byte> before = copy_rows(target);
-      for (std::int64_t r = 0; r < target.n_rows; ++r)
-        std::memcpy(target.row(r), served.row(r), static_cast<std::size_t>(row_bytes(own.dtype, own.n_cols)));
-      memory_.effects += changed_elements(before, copy_rows(target), own.dtype);
-    }
-    spoil_output(site, own);
-    handed = own;
+  if (const std::vector<Group> faulty = groups(site); !faulty.empty()) {
+    const OpCall whole{.op = std::nullopt, .site = site, .x = handed, .out = copy_of(handed, handed_)};
+    make_wrong(whole, faulty);
+    handed = whole.out;
   }
   keep(site, handed);
   return handed;

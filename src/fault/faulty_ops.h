@@ -7,30 +7,27 @@
 #include <tuple>
 #include <vector>
 
-#include "fault/spec.h"
+#include "fault/catalogue.h"
+#include "fault/target.h"
+#include "fault/wrong_call.h"
 #include "ops/ops.h"
 
 namespace greta {
 
+/// Every call runs whole and healthy first; then the rows that a fault selects run again, wrongly. So all other rows have the bits
+/// of a healthy run, and the elements that came out otherwise are counted.
 class FaultyOps final : public Ops {
  public:
-  /// A row kept for stale-input: buffers are reused across layers, so an older row is served from a copy.
-  struct KeptRow {
-    std::vector<std::byte> bytes;
-    DType dtype = DType::f32;
-    std::int64_t cols = 0;
-    RowId token;
-    Origin origin;
-  };
   /// What a later step needs to know of earlier ones; copied with a snapshot of the run.
   struct Memory {
-    std::map<std::tuple<std::size_t, std::int32_t, std::int32_t>, KeptRow> kept;  // fault, layer, sequence
-    std::set<std::tuple<std::size_t, std::int32_t, Stage>> slots_done;            // faults in slots of earlier steps
-    std::int64_t effects = 0;  // elements that came out other than healthy
+    std::map<std::size_t, KeptRows> kept;                              // by fault
+    std::set<std::tuple<std::size_t, std::int32_t, Stage>> slots_done;  // faults in slots of earlier steps
+    std::map<std::size_t, std::int64_t> effects;                       // by fault: elements that came out other than without it
   };
 
-  /// `n_prompt` resolves position -1. `inner` outlives this.
-  FaultyOps(Ops& inner, std::vector<FaultSpec> faults, std::int32_t n_layers, std::int32_t n_prompt);
+  /// `inner` (recorded) computes the calls, `kernel` (not recorded) what a wrong kernel does inside. Both, and the model, outlive
+  /// this. Throws Error for a fault that the target cannot have.
+  FaultyOps(Ops& inner, Ops& kernel, const FaultTarget& target, std::vector<FaultSpec> faults);
 
   void begin_step(const StepInfo& step, const RouteTable& routes) override;
   void embed(const OpSite& site, const WeightView& table, std::span<const std::int32_t> tokens, double scale,
@@ -51,35 +48,41 @@ class FaultyOps final : public Ops {
   void quantize(const OpSite& site, const TensorView& x, TensorView out) override;
   TensorView handoff(const OpSite& site, const TensorView& x) override;
 
-  /// Elements changed so far. Zero after a whole run: the fault is without effect.
-  std::int64_t effects() const { return memory_.effects; }
+  /// Elements changed so far by each fault. Zero after a whole run: it is without effect.
+  std::vector<std::int64_t> effects_by_fault() const;
+  std::int64_t effects() const;
   const Memory& memory() const { return memory_; }
   void set_memory(Memory memory) { memory_ = std::move(memory); }
   /// Replaces the faults and forgets what was kept for the old ones.
   void set_faults(std::vector<FaultSpec> faults);
 
  private:
-  struct Variation;
-  class RowPick;
-  template <class Call>
-  void vary(const OpSite& site, TensorView out, Call&& call);
-  /// Rows grouped by what varies; rows computed rightly are in no group.
-  std::vector<std::pair<Variation, std::vector<std::int64_t>>> groups(const OpSite& site) const;
-  void spoil_output(const OpSite& site, const TensorView& out);
+  /// Rows of one sequence at which the same faults are to be planted.
+  struct Group {
+    std::vector<std::size_t> faults;
+    std::int32_t seq = 0;
+    std::vector<std::int64_t> rows;
+  };
+  std::vector<Group> groups(const OpSite& site) const;
+  void run_whole(const OpCall& whole);
+  void make_wrong(const OpCall& whole, const std::vector<Group>& groups);
+  void make_wrong(const OpCall& whole, const Group& group);
+  /// Plants the group's faults in the call and runs it.
+  void run_wrong(WrongCall& call, const Group& group);
   void spoil_earlier_slots(const OpSite& site, KvPart part, KvView& kv);
   void keep(const OpSite& site, const TensorView& out);
-  void spoil_element(const FaultSpec& fault, std::byte* row, DType dtype, std::int64_t cols);
   bool selects(const FaultSpec& fault, const OpSite& site) const;
   bool selects_row(const FaultSpec& fault, RowId row) const;
-  bool any_at(const OpSite& site) const;
 
   Ops& inner_;
+  Ops& kernel_;
+  FaultTarget target_;
   std::vector<FaultSpec> faults_;
-  std::int32_t n_layers_;
-  std::int32_t n_prompt_;
   Phase phase_ = Phase::prefill;
+  KvView* kv_ = nullptr;  // of the last qk: softmax itself is not told
   Memory memory_;
-  std::vector<std::vector<std::byte>> handed_;  // rows of handoffs that were replaced, of the current step
+  AlteredWeights altered_;
+  Arena handed_;  // rows of handoffs that were replaced, of the current step
 };
 
 }  // namespace greta

@@ -3,21 +3,28 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 #include "core/dtype.h"
-#include "fault/spec.h"
 
 namespace greta {
 
-/// Applies `perturb` (ulp: away from zero, of the stored type, never a sign flip, never past the largest finite value;
-/// rel: x * (1 + rel), add: x + add, both rounded) or `nan` to element `index` of a row. Returns how many elements changed.
-/// dtype: f64, f32, f16 or q8_0. Of q8_0 one ULP is one step of the element's code away from zero and, where the code is at its
-/// end (127, -127) or the scale is 0, one ULP of the block's scale, which moves the whole block; rel and add store the block
-/// anew by the format's reference definition; nan makes the scale NaN, which makes the whole block NaN.
-std::int64_t spoil(const FaultSpec& fault, std::byte* row, std::int64_t index, DType dtype);
+/// One of: NaN; x * (1 + rel); x + add; else `ulp` steps away from zero, of the stored type.
+struct Spoil {
+  bool nan = false;
+  std::optional<double> rel = {}, add = {};
+  std::int64_t ulp = 1;
+};
 
-/// Elements of two equally long rows that differ: in their bits; of block types in their dequantised bits.
+/// Spoils element `index` of a row: by ULPs never across zero and never past the largest finite value; else rounded. dtype:
+/// f64, f32, f16, q8_f32 and q8_0. One ULP of a block type is one code away from zero, and of a saturated code (+-127) or a
+/// block without scale one ULP of the scale, which moves the block's other elements too; NaN is that of a whole block. By
+/// value, a code of q8_f32 goes to the nearest, one code away at least; a block of q8_0 is quantised again. Throws Error for
+/// others.
+void spoil(const Spoil& how, std::byte* row, std::int64_t index, DType dtype);
+
+/// Elements of two equally long rows whose bits differ (of block types: the bits of their values).
 std::int64_t changed_elements(const std::vector<std::byte>& before, const std::vector<std::byte>& after, DType dtype);
 
 }  // namespace greta

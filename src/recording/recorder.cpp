@@ -163,7 +163,11 @@ void Recorder::note_kv(const OpSite& site, KvPart part, KvView& kv) {
   }
 }
 
-void Recorder::note_route(const OpSite& site, OpKind op) { op_of_stage_[{site.layer, site.stage}] = op; }
+void Recorder::note_route(const OpSite& site, OpKind op) {
+  op_of_stage_[{site.layer, site.stage}] = op;
+  for (const RowId& row : site.rows)
+    if (row.seq == 0) pending_.erase({row.position, site.layer, site.stage});
+}
 
 void Recorder::note_earlier_reads(const OpSite& site, std::int64_t slots) {
   (void)site;

@@ -72,6 +72,7 @@ class Recorder final : public Probe {
   void note_scalar(const OpSite& site, const char* argument, double value);
   void note_positions(const OpSite& site, std::span<const std::int32_t> positions);
   void note_kv(const OpSite& site, KvPart part, KvView& kv);
+  /// A new call: what an earlier one was handed for the same rows is forgotten.
   void note_route(const OpSite& site, OpKind op);
   void note_earlier_reads(const OpSite& site, std::int64_t slots);
 

@@ -1,106 +1,107 @@
-// Plants every kind of fault over layers and positions and compares where it was found with where it was planted.
+// Plants every kind of fault over layers and positions by `greta isolate`, and compares where it was found with where it was planted.
 #pragma once
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstdio>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
 
+#include "tests/fault/plants.h"
 #include "tests/support/command.h"
 
 namespace greta::test {
 
-/// A fault text with {L} and {P} for layer and position, and the stage at which it must be found.
-struct Plant {
-  std::string kind, keys, stage;
-  bool has_layer = true;
-};
-
-inline std::vector<Plant> all_plants() {
-  return {
-      {"stale-input", "stage=ffn_norm:from=x_after_attn:row=0", "ffn_norm"},
-      {"stale-input", "stage=wo_out:from=attn_out:row=0", "wo_out"},
-      {"stale-input", "stage=x_out:from=x_after_attn:row=0", "x_out"},
-      {"rmsnorm-epsilon", "eps=0.01", "attn_norm"},
-      {"rmsnorm-epsilon", "stage=ffn_norm:eps=0.001", "ffn_norm"},
-      {"perturb", "stage=x_in", "x_in"},
-      {"perturb", "stage=attn_norm:index=3", "attn_norm"},
-      {"perturb", "stage=q:ulp=2", "q"},
-      {"perturb", "stage=k_cache:index=1", "k_cache"},
-      {"perturb", "stage=v_cache:index=2", "v_cache"},
-      {"perturb", "stage=attn_scores:rel=0.01", "attn_scores"},
-      {"perturb", "stage=attn_probs:add=0.001", "attn_probs"},
-      {"perturb", "stage=mlp_out:index=40", "mlp_out"},
-      {"perturb", "stage=x_after_mlp", "x_after_mlp"},
-      {"nan", "stage=v", "v"},
-      {"nan", "stage=ffn_act:index=7", "ffn_act"},
-      {"weight-transposed", "stage=q", "q"},
-      {"weight-transposed", "stage=k", "k"},
-      {"weight-transposed", "stage=wo_out", "wo_out"},
-      {"weight-transposed", "stage=mlp_out", "mlp_out"},
-      {"rope-position", "delta=1", "q_rope"},
-      {"rope-position", "stage=k_rope:delta=-3", "k_rope"},
-      {"kv-slot-shift", "delta=1", "k_cache"},
-      {"kv-slot-shift", "stage=v_cache:delta=1", "v_cache"},
-  };
-}
-
 struct SweepCounts {
-  int planted = 0, found = 0, refused = 0;
+  int planted = 0, found = 0, idle = 0;
+  int ok() const { return found + idle; }
 };
 
-/// `prompt` of `model`, span 3: decode at n-1, n, n+1 and prefill at 0, (n-1)/2, n-2, at each of `layers`.
-inline SweepCounts sweep_faults(const std::string& model, const std::string& prompt, const std::vector<int>& layers,
-                                const std::vector<Plant>& plants) {
-  const TemporaryDirectory scratch;
-  const auto isolate = [&](const std::string& fault, const std::string& out) {
-    std::vector<std::string> arguments{"isolate", "--model", model, "--prompt", prompt, "--span", "3", "--json", "--lang", "en",
-                                       "--out", (scratch.path() / out).string()};
-    if (!fault.empty()) arguments.insert(arguments.end(), {"--fault", fault});
-    return greta(arguments);
-  };
-  SweepCounts counts;
-  const CommandResult healthy = isolate("", "healthy");
-  EXPECT_EQ(healthy.exit_code, 0) << healthy.err;  // no false alarm
-  if (healthy.exit_code != 0) return counts;
-  const int n = nlohmann::json::parse(healthy.out)["prompts"][0]["n_tokens"];
+/// `greta isolate` over one prompt of one model, with runs below a directory of its own.
+class Sweeper {
+ public:
+  Sweeper(std::string model, std::string prompt, bool print)
+      : model_(std::move(model)), prompt_(std::move(prompt)), print_(print) {
+    const CommandResult healthy = isolate({});
+    EXPECT_EQ(healthy.exit_code, 0) << healthy.err;  // no false alarm
+    if (healthy.exit_code == 0) n_ = nlohmann::json::parse(healthy.out)["prompts"][0]["n_tokens"];
+    if (print_) std::printf("%s: %d tokens\n%-7s %-22s %-34s %5s %5s  %s\n", model_.c_str(), n_, "phase", "kind", "keys", "layer", "pos", "outcome");
+  }
+  int n_tokens() const { return n_; }
 
-  std::printf("%-7s %-18s %-44s %5s %5s  %s\n", "phase", "kind", "keys", "layer", "pos", "outcome");
-  for (const Plant& plant : plants)
-    for (const std::string& phase : {std::string("decode"), std::string("prefill")})
-      for (const int position : phase == "decode" ? std::vector<int>{n - 1, n, n + 1} : std::vector<int>{0, (n - 1) / 2, n - 2})
-        for (const int layer : layers) {
-          const std::string fault = plant.kind + "@" + phase + ":layer=" + std::to_string(layer) +
-                                    ":position=" + std::to_string(position) + ":" + plant.keys;
-          const CommandResult result = isolate(fault, "run" + std::to_string(counts.planted));
-          ++counts.planted;
-          std::string outcome = "refused: without effect";
-          if (result.exit_code == 2 && result.err.find("changed nothing") != std::string::npos) {
-            ++counts.refused;
-            // Only the row that is its own stale source can be without effect.
-            EXPECT_TRUE(plant.kind == "stale-input" && position == 0) << fault << "\n" << result.err;
-          } else {
-            const auto verdict = nlohmann::json::parse(result.out, nullptr, false);
-            // One ULP is below the thresholds: found all the same, and not judged.
-            const bool judged = result.exit_code == 1;
-            EXPECT_TRUE(verdict.is_object()) << fault << "\n" << result.err;
-            if (!verdict.is_object()) continue;
-            EXPECT_TRUE(judged || verdict.value("reason", "") == "below_threshold") << fault << "\n" << result.err;
-            if (!verdict["prompts"][0]["first"].is_object()) continue;
-            const auto first = verdict["prompts"][0]["first"];
-            const bool right = first["stage"] == plant.stage && first["layer"] == layer && first["position"] == position;
-            EXPECT_TRUE(right) << fault << " was found at " << first.dump();
-            counts.found += right ? 1 : 0;
-            outcome = (right ? "found at " : "WRONG: ") + first["stage"].get<std::string>() + " layer " + first["layer"].dump() +
-                      " position " + first["position"].dump();
-          }
-          std::printf("%-7s %-18s %-44s %5d %5d  %s\n", phase.c_str(), plant.kind.c_str(), plant.keys.c_str(), layer, position,
-                      outcome.c_str());
-        }
-  std::printf("planted %d, found at their place %d, refused as without effect %d\n", counts.planted, counts.found, counts.refused);
-  return counts;
+  CommandResult isolate(const std::vector<std::string>& faults, const Plant& plant = {}) {
+    std::vector<std::string> arguments{"isolate", "--model", model_, "--prompt", prompt_, "--span", "3", "--json", "--lang", "en",
+                                       "--out", (scratch_.path() / ("run" + std::to_string(++runs_))).string()};
+    for (const std::string& fault : faults) arguments.insert(arguments.end(), {"--fault", fault});
+    if (plant.chunk > 0) arguments.insert(arguments.end(), {"--arm-b", "chunk=" + std::to_string(plant.chunk)});
+    if (plant.batch > 1) arguments.insert(arguments.end(), {"--arm-b", "batch=" + std::to_string(plant.batch)});
+    if (plant.shift) arguments.insert(arguments.end(), {"--shift", "1:2"});
+    return greta(arguments);
+  }
+
+  void plant(const Plant& plant, const PlantPlace& place) {
+    const std::string fault = plant.text(place);
+    const CommandResult result = isolate({fault}, plant);
+    const std::string_view why = plant.idle == nullptr ? "" : plant.idle(place);
+    ++counts_.planted;
+    const std::string outcome = why.empty() ? found(plant, place, fault, result) : idle(why, fault, result);
+    if (print_)
+      std::printf("%-7s %-22s %-34s %5d %5d  %s\n", place.prefill ? "prefill" : "decode", plant.kind.c_str(), plant.keys.c_str(),
+                  place.layer, place.position, outcome.c_str());
+  }
+  const SweepCounts& counts() const { return counts_; }
+
+ private:
+  std::string idle(std::string_view why, const std::string& fault, const CommandResult& result) {
+    const bool refused = result.exit_code == 2 && result.err.find("changed nothing") != std::string::npos;
+    EXPECT_TRUE(refused) << fault << " was to be without effect (" << why << "): exit code " << result.exit_code << "\n" << result.err;
+    counts_.idle += refused ? 1 : 0;
+    return refused ? "refused, as foretold: " + std::string(why) : "WRONG: not refused";
+  }
+
+  std::string found(const Plant& plant, const PlantPlace& place, const std::string& fault, const CommandResult& result) {
+    const auto verdict = nlohmann::json::parse(result.out, nullptr, false);
+    EXPECT_TRUE(verdict.is_object()) << fault << "\n" << result.err;
+    if (!verdict.is_object()) return "WRONG: no verdict";
+    // One ULP is below the thresholds: found all the same, and not judged.
+    EXPECT_TRUE(result.exit_code == 1 || verdict.value("reason", "") == "below_threshold") << fault << "\n" << result.err;
+    const auto first = verdict["prompts"][0]["first"];
+    if (!first.is_object()) return "WRONG: nothing found";
+    const int layer = once_per_token(plant.stage) ? place.n_layers : place.layer;
+    const int position = plant.found_at == nullptr ? place.position : plant.found_at(place);
+    const bool right = first["stage"] == name(plant.stage) && first["layer"] == layer && first["position"] == position;
+    EXPECT_TRUE(right) << fault << " was found at " << first.dump();
+    counts_.found += right ? 1 : 0;
+    return (right ? "found at " : "WRONG: ") + first["stage"].get<std::string>() + " layer " + first["layer"].dump() + " position " +
+           first["position"].dump();
+  }
+
+  const TemporaryDirectory scratch_;
+  std::string model_, prompt_;
+  bool print_;
+  int n_ = 0, runs_ = 0;
+  SweepCounts counts_;
+};
+
+/// Decode at n-1, n, n+1 and prefill at 0, (n-1)/2, n-2: all of a plant's places in one model.
+inline std::vector<PlantPlace> all_places(const Plant& plant, int n, const std::vector<int>& layers, int n_layers) {
+  std::vector<PlantPlace> places;
+  if (plant.shift) {
+    for (const int position : {1, 2, 3})
+      for (const int layer : layers) places.push_back({true, layer, position, 0, n_layers});
+    return places;
+  }
+  for (const bool prefill : {false, true})
+    for (const int position : prefill ? std::vector<int>{0, (n - 1) / 2, n - 2} : std::vector<int>{n - 1, n, n + 1})
+      for (const int layer : layers) {
+        if (layer != layers.front() && (plant.fixed_layer() || once_per_token(plant.stage))) continue;
+        const int call_first = !prefill ? position : plant.chunk > 0 ? position / plant.chunk * plant.chunk : 0;
+        places.push_back({prefill, layer, position, call_first, n_layers});
+      }
+  return places;
 }
 
 }  // namespace greta::test

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "core/error.h"
+#include "fault/catalogue.h"
 
 namespace greta {
 namespace {
@@ -21,12 +22,12 @@ std::string error_of(std::string_view text) {
 
 TEST(FaultSpec, PresetExpandsToTheFaultOfTheReport) {
   const FaultSpec fault = parse_fault("b3_41");
-  EXPECT_EQ(fault.kind, FaultKind::stale_input);
+  EXPECT_EQ(fault.kind->name, "stale-input");
   EXPECT_EQ(fault.phase, Phase::decode);
   EXPECT_EQ(fault.layer, 0);
   EXPECT_EQ(fault.stage, Stage::ffn_norm);
-  EXPECT_EQ(fault.from, Stage::x_after_attn);
-  EXPECT_EQ(fault.row, 0);
+  EXPECT_EQ(fault.stage_value("from"), Stage::x_after_attn);
+  EXPECT_EQ(fault.integer("row"), 0);
   EXPECT_FALSE(fault.position);
   EXPECT_EQ(to_string(fault), "stale-input@decode:layer=0:stage=ffn_norm:from=x_after_attn:row=0");
 }
@@ -36,7 +37,8 @@ TEST(FaultSpec, TextRoundTrips) {
        {"perturb@prefill:layer=3:stage=q:position=7:ulp=2:index=5", "perturb@any:stage=logits:rel=0.25:index=0",
         "perturb@any:layer=0:stage=v:add=-0.5:index=1", "nan@decode:layer=-1:stage=wo_out:position=-1:index=0",
         "rmsnorm-epsilon@any:eps=0.0001", "weight-transposed@decode:layer=2:stage=k", "rope-position@decode:delta=-2",
-        "kv-slot-shift@prefill:layer=1:stage=v_cache:position=4:delta=1"})
+        "kv-slot-shift@prefill:layer=1:stage=v_cache:position=4:delta=1", "softmax-scale@any:factor=twice",
+        "softmax-scale@any:factor=0.5", "residual-missing@any:lost=branch", "kv-stale@decode"})
     EXPECT_EQ(to_string(parse_fault(text)), text);
 }
 
@@ -67,13 +69,39 @@ TEST(FaultSpec, ErrorsNameWhatIsWrongAndWhatIsKnown) {
   EXPECT_THAT(error_of("perturb@decode:stage=q:layer=-2"), HasSubstr("layer=-2"));
   EXPECT_THAT(error_of("perturb@decode:stage=q:layer=x"), HasSubstr("not a number"));
   EXPECT_THAT(error_of("perturb@decode:stage=q:stage=k"), HasSubstr("stands twice"));
-  EXPECT_THAT(error_of("perturb@decode:stage=q:ulp=0"), HasSubstr("moves nothing"));
+  EXPECT_THAT(error_of("perturb@decode:stage=q:ulp=0"), HasSubstr("ulp=0 is out of range: 1 to"));
   EXPECT_THAT(error_of("perturb@decode:q"), HasSubstr("is not KEY=VALUE"));
   EXPECT_THAT(error_of("rmsnorm-epsilon@decode:stage=q"), HasSubstr("cannot stand at stage 'q'"));
-  EXPECT_THAT(error_of("rmsnorm-epsilon@decode:eps=nan"), HasSubstr("not an epsilon"));
+  EXPECT_THAT(error_of("rmsnorm-epsilon@decode:eps=nan"), HasSubstr("eps=nan is out of range"));
   EXPECT_THAT(error_of("stale-input@decode:stage=ffn_norm"), HasSubstr("needs from="));
-  EXPECT_THAT(error_of("kv-slot-shift@decode:delta=99999"), HasSubstr("slots away"));
+  EXPECT_THAT(error_of("kv-slot-shift@decode:delta=99999"), HasSubstr("delta=99999 is out of range: -64 to 64"));
   EXPECT_THAT(error_of("kv-slot-shift@decode:delta=99999999999999"), HasSubstr("not a number that fits"));
+}
+
+TEST(FaultSpec, FallbacksStandWhereNothingIsGiven) {
+  EXPECT_EQ(parse_fault("rope-position@any").integer("delta"), 1);
+  EXPECT_EQ(parse_fault("rmsnorm-epsilon@any").real("eps"), 1e-6);
+  EXPECT_EQ(parse_fault("softmax-scale@any").word("factor"), "missing");
+  EXPECT_FALSE(parse_fault("perturb@any:stage=q").has("ulp"));
+}
+
+TEST(FaultSpec, KeysAreTyped) {
+  EXPECT_THAT(error_of("softmax-scale@any:factor=thrice"), HasSubstr("not a number that fits"));
+  EXPECT_THAT(error_of("residual-missing@any:lost=both"), HasSubstr("is not known"));
+  EXPECT_THAT(error_of("perturb@any:stage=q:ulp=1:rel=2"), HasSubstr("exclude each other"));
+  EXPECT_THAT(error_of("stale-input@any:stage=q:from=k_cache"), HasSubstr("is the KV cache"));
+  EXPECT_THAT(error_of("position-narrow@any:bits=32"), HasSubstr("out of range: 1 to 31"));
+}
+
+TEST(FaultCatalogue, EveryRowIsWhole) {
+  for (const FaultInfo& kind : fault_catalogue()) {
+    SCOPED_TRACE(kind.name);
+    EXPECT_FALSE(kind.family.empty() || kind.doc.empty() || kind.found_at.empty() || kind.stands_for.empty());
+    EXPECT_FALSE(kind.stages.empty());
+    EXPECT_NE(kind.plant, nullptr);
+    EXPECT_FALSE(kind.lacks != nullptr && kind.needs.empty());
+    EXPECT_EQ(find_fault(kind.name), &kind);
+  }
 }
 
 }  // namespace

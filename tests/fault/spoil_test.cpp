@@ -6,26 +6,20 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
-#include <utility>
 
+#include "core/activation_blocks.h"
 #include "core/half.h"
 
 namespace greta {
 namespace {
 
-FaultSpec ulps(std::int32_t n) {
-  FaultSpec fault;
-  fault.kind = FaultKind::perturb;
-  fault.ulp = n;
-  return fault;
-}
+Spoil ulps(std::int64_t n) { return {.ulp = n}; }
 
 template <class T>
-T spoiled(const FaultSpec& fault, T value, DType dtype, bool* changed = nullptr) {
+T spoiled(const Spoil& how, T value, DType dtype) {
   std::byte bytes[sizeof(T)];
   std::memcpy(bytes, &value, sizeof value);
-  const bool did = spoil(fault, bytes, 0, dtype) == 1;
-  if (changed != nullptr) *changed = did;
+  spoil(how, bytes, 0, dtype);
   std::memcpy(&value, bytes, sizeof value);
   return value;
 }
@@ -41,23 +35,41 @@ TEST(Spoil, NeverFlipsTheSignNorLeavesTheFiniteNumbers) {
   EXPECT_EQ(spoiled(ulps(1), 0.0f, DType::f32), std::numeric_limits<float>::denorm_min());
   EXPECT_EQ(spoiled(ulps(1), -0.0f, DType::f32), -std::numeric_limits<float>::denorm_min());
   const float largest = std::numeric_limits<float>::max();
-  bool changed = true;
-  EXPECT_EQ(spoiled(ulps(1), largest, DType::f32, &changed), largest);
-  EXPECT_FALSE(changed);
+  EXPECT_EQ(spoiled(ulps(1), largest, DType::f32), largest);
 }
 
 TEST(Spoil, ByFractionBySumAndNan) {
-  FaultSpec fault = ulps(1);
+  Spoil fault = ulps(1);
   fault.rel = 0.5;
   EXPECT_EQ(spoiled(fault, -2.0f, DType::f32), -3.0f);
   fault.rel.reset();
   fault.add = 0.25;
   EXPECT_EQ(spoiled(fault, -2.0, DType::f64), -1.75);
   EXPECT_EQ(f16_to_f32(spoiled(fault, f32_to_f16(1.0f), DType::f16)), 1.25f);
-  FaultSpec nan;
-  nan.kind = FaultKind::nan;
+  const Spoil nan{.nan = true};
   EXPECT_TRUE(std::isnan(spoiled(nan, 1.0f, DType::f32)));
   EXPECT_TRUE(std::isnan(f16_to_f32(spoiled(nan, f32_to_f16(1.0f), DType::f16))));
+}
+
+TEST(Spoil, CodesStepInTheirBlock) {
+  BlockQ8F32 blocks[2] = {};
+  blocks[1].d = 0.5f;
+  blocks[1].q[3] = -4;
+  blocks[1].q[4] = 127;
+  const auto row = reinterpret_cast<std::byte*>(blocks);
+  spoil(ulps(1), row, 35, DType::q8_f32);
+  EXPECT_EQ(blocks[1].q[3], -5);
+  spoil(ulps(1), row, 36, DType::q8_f32);
+  EXPECT_EQ(blocks[1].q[4], 127);
+  EXPECT_EQ(blocks[1].d, std::nextafter(0.5f, 1.0f));  // a saturated code: the scale steps
+  blocks[1].d = 0.5f;
+  spoil({.add = 1.5}, row, 35, DType::q8_f32);
+  EXPECT_EQ(blocks[1].q[3], -2);
+  spoil({.add = 1e-6}, row, 35, DType::q8_f32);  // less than half a code: one code all the same
+  EXPECT_EQ(blocks[1].q[3], -1);
+  spoil({.nan = true}, row, 35, DType::q8_f32);
+  EXPECT_TRUE(std::isnan(blocks[1].d));
+  EXPECT_EQ(blocks[0].d, 0.0f);
 }
 
 /// One block of q8_0 written by hand: scale and codes.
@@ -67,9 +79,15 @@ struct Block {
 };
 static_assert(sizeof(Block) == 34);
 
-std::int64_t spoil_block(const FaultSpec& fault, Block& block, std::int64_t index) {
+std::int64_t spoil_block(const Spoil& fault, Block& block, std::int64_t index) {
   Block row[2] = {{}, block};  // the second block of a row
-  const std::int64_t changed = spoil(fault, reinterpret_cast<std::byte*>(row), 32 + index, DType::q8_0);
+  const auto bytes = [&row] {
+    const auto* begin = reinterpret_cast<const std::byte*>(row);
+    return std::vector<std::byte>(begin, begin + sizeof row);
+  };
+  const std::vector<std::byte> before = bytes();
+  spoil(fault, reinterpret_cast<std::byte*>(row), 32 + index, DType::q8_0);
+  const std::int64_t changed = changed_elements(before, bytes(), DType::q8_0);
   EXPECT_EQ(row[0].d, 0);
   block = row[1];
   return changed;
@@ -118,7 +136,7 @@ TEST(Spoil, Q8_0ByValueAndNan) {
   Block block{0x3c00, {}};  // scale 1
   block.q[0] = 127;
   block.q[1] = 10;
-  FaultSpec fault = ulps(1);
+  Spoil fault = ulps(1);
   fault.add = 3.2;
   EXPECT_EQ(spoil_block(fault, block, 1), 1);
   EXPECT_EQ(block.q[1], 13);  // 13.2 rounded
@@ -128,9 +146,7 @@ TEST(Spoil, Q8_0ByValueAndNan) {
   EXPECT_EQ(block.d, 0x4000);
   EXPECT_EQ(block.q[0], 127);
   EXPECT_EQ(block.q[1], 7);
-  FaultSpec nan;
-  nan.kind = FaultKind::nan;
-  EXPECT_EQ(spoil_block(nan, block, 1), 32);
+  EXPECT_EQ(spoil_block({.nan = true}, block, 1), 32);
   EXPECT_TRUE(std::isnan(f16_to_f32(block.d)));
 }
 

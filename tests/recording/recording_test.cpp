@@ -29,7 +29,7 @@ struct Traced {
         route(make_cpu_ops({.routes = plan.routes(1), .isa = supported_isas().back(), .pool = pool})),
         recorder(header(model), std::move(options), weights),
         recording(*route, &recorder),
-        faulty(recording, std::move(faults), model.config.n_layers, static_cast<std::int32_t>(kTokens.size())),
+        faulty(recording, *route, {model, static_cast<std::int32_t>(kTokens.size())}, std::move(faults)),
         session(model, plan, faulty, kv) {}
 
   static Capture header(const Model& model) {

@@ -1,0 +1,171 @@
+// The table of plants: every kind of fault, what it is planted with, where it must be found, and where it cannot act, with the
+// reason, stated before anything runs. The sweeps in tests/fault (in process) and tests/e2e (by the command line) read it.
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "core/stage.h"
+
+namespace greta::test {
+
+/// One point at which a fault is planted.
+struct PlantPlace {
+  bool prefill = false;
+  int layer = 0;
+  int position = 0;
+  int call_first = 0;  // first position of the forward call that computes it
+  int n_layers = 0;
+  bool first_of_call() const { return position == call_first; }
+};
+
+/// Why a plant is without effect at a place; empty: it must act and be found.
+using Idle = std::string_view (*)(const PlantPlace&);
+
+struct Plant {
+  std::string kind, keys;  // keys: "stage=q:delta=2", or empty
+  Stage stage = Stage::x_in;
+  std::string model = "base";
+  Idle idle = nullptr;
+  int chunk = 0;                                 // of arm B's prefill
+  int (*found_at)(const PlantPlace&) = nullptr;  // position; nullptr: its own
+  int batch = 1;                                 // of arm B
+  bool shift = false;  // with a context shift of 1:2, which fills slots 1, 2 and 3: these are the places then
+  bool in_process() const { return batch == 1 && !shift; }  // the others need the command line's arms
+  bool fixed_layer() const { return kind == "embedding-row" || kind == "embedding-scale"; }
+  std::string text(const PlantPlace& place) const {
+    std::string out = kind + (place.prefill ? "@prefill" : "@decode");
+    if (!once_per_token(stage)) out += ":layer=" + std::to_string(place.layer);
+    out += ":position=" + std::to_string(place.position);
+    return keys.empty() ? out : out + ":" + keys;
+  }
+};
+
+namespace idle {
+inline std::string_view at_zero(const PlantPlace& p) { return p.position == 0 ? "nothing turns at position 0" : ""; }
+inline std::string_view own_row(const PlantPlace& p) { return p.position == 0 ? "row 0 is its own stale source" : ""; }
+inline std::string_view first_row(const PlantPlace& p) { return p.first_of_call() ? "the first row of a call is right" : ""; }
+inline std::string_view below_four(const PlantPlace& p) { return p.position < 4 ? "the position fits two bits" : ""; }
+inline std::string_view only_key(const PlantPlace& p) { return p.position == 0 ? "the only key has probability 1" : ""; }
+inline std::string_view from_zero(const PlantPlace& p) { return p.call_first == 0 ? "the call begins at slot 0" : ""; }
+inline std::string_view in_window(const PlantPlace& p) { return p.position < 4 ? "both windows reach back to position 0" : ""; }
+inline std::string_view same_first(const PlantPlace& p) { return p.position == 0 ? "all sequences begin with the same token" : ""; }
+inline std::string_view no_logits(const PlantPlace& p) { return p.prefill ? "arm B computes no logits in prefill" : ""; }
+}  // namespace idle
+
+inline std::vector<Plant> all_plants() {
+  using S = Stage;
+  const auto relative_slot = [](const PlantPlace& p) { return p.position - p.call_first; };
+  return {
+      {"stale-input", "stage=ffn_norm:from=x_after_attn:row=0", S::ffn_norm, "base", idle::own_row},
+      {"stale-input", "stage=wo_out:from=attn_out:row=0", S::wo_out, "base", idle::own_row},
+      {"stale-input", "stage=x_out:from=x_after_attn:row=0", S::x_out},
+      {"perturb", "stage=attn_norm:index=3", S::attn_norm},
+      {"perturb", "stage=q:ulp=2", S::q},
+      {"perturb", "stage=k_cache:index=1", S::k_cache},
+      {"perturb", "stage=v_cache:index=2", S::v_cache},
+      {"perturb", "stage=attn_scores:rel=0.01", S::attn_scores},
+      {"perturb", "stage=attn_probs:add=0.001", S::attn_probs},
+      {"perturb", "stage=mlp_out:index=60", S::mlp_out},
+      {"perturb", "stage=x_in", S::x_in},
+      {"perturb", "stage=x_after_mlp", S::x_after_mlp},
+      {"nan", "stage=v", S::v},
+      {"nan", "stage=ffn_act:index=7", S::ffn_act},
+      {"uninitialised-tail", "stage=attn_norm:elements=4", S::attn_norm},
+      {"uninitialised-tail", "stage=ffn_act", S::ffn_act},
+      {"layernorm-for-rmsnorm", "", S::attn_norm},
+      {"layernorm-for-rmsnorm", "stage=ffn_norm", S::ffn_norm},
+      {"rmsnorm-weight", "", S::attn_norm},
+      {"rmsnorm-weight", "stage=ffn_norm:delta=-1", S::ffn_norm},
+      {"rmsnorm-row-stride", "stage=ffn_norm", S::ffn_norm, "base", idle::first_row},
+      {"rmsnorm-row-stride", "delta=16", S::attn_norm, "base", idle::first_row},
+      {"rmsnorm-epsilon", "eps=0.01", S::attn_norm},
+      {"rmsnorm-epsilon", "stage=ffn_norm:eps=0.001", S::ffn_norm},
+      {"rope-pairing", "", S::q_rope, "base", idle::at_zero},
+      {"rope-pairing", "stage=k_rope", S::k_rope, "base", idle::at_zero},
+      {"rope-theta", "", S::q_rope, "base", idle::at_zero},
+      {"rope-theta", "stage=k_rope:theta=50000", S::k_rope, "base", idle::at_zero},
+      {"rope-factors-missing", "", S::q_rope, "factors", idle::at_zero},
+      {"rope-factors-missing", "stage=k_rope", S::k_rope, "factors", idle::at_zero},
+      {"rope-twice", "", S::q_rope, "base", idle::at_zero},
+      {"rope-twice", "stage=k_rope", S::k_rope, "base", idle::at_zero},
+      {"rope-position", "delta=1", S::q_rope},
+      {"rope-position", "stage=k_rope:delta=-3", S::k_rope},
+      {"position-narrow", "bits=2", S::q_rope, "base", idle::below_four},
+      {"position-narrow", "bits=2:stage=k_rope", S::k_rope, "base", idle::below_four},
+      {"position-broadcast", "", S::q_rope, "base", idle::first_row},
+      {"position-broadcast", "stage=k_rope", S::k_rope, "base", idle::first_row},
+      {"weight-transposed", "stage=q", S::q},
+      {"weight-transposed", "stage=k", S::k},
+      {"weight-transposed", "stage=v", S::v},
+      {"weight-transposed", "stage=wo_out", S::wo_out},
+      {"weight-transposed", "stage=ffn_gate", S::ffn_gate},
+      {"weight-transposed", "stage=ffn_up", S::ffn_up},
+      {"weight-transposed", "stage=mlp_out", S::mlp_out},
+      {"row-shifted", "", S::q},
+      {"row-shifted", "stage=mlp_out:delta=-2", S::mlp_out},
+      {"qk-permuted", "", S::q},
+      {"qk-permuted", "stage=k", S::k},
+      {"qk-permuted", "stage=k:heads=2", S::k},
+      {"tail-dropped", "", S::q},
+      {"tail-dropped", "stage=wo_out:block=7", S::wo_out},
+      {"tail-dropped", "stage=mlp_out:block=8", S::mlp_out, "q8_0"},
+      {"block-scale", "", S::q, "q8_0"},
+      {"block-scale", "stage=mlp_out:as=one:block=2", S::mlp_out, "q8_0"},
+      {"f16-accumulate", "", S::q},
+      {"f16-accumulate", "stage=attn_scores", S::attn_scores},
+      {"f16-accumulate", "stage=attn_out", S::attn_out},
+      {"f16-accumulate", "stage=mlp_out", S::mlp_out},
+      {"softmax-scale", "", S::attn_scores},
+      {"softmax-scale", "factor=twice", S::attn_scores},
+      {"attention-length", "", S::attn_scores},
+      {"mask-stride", "", S::attn_scores, "base", idle::first_row},
+      {"gqa-head-map", "", S::attn_scores},
+      {"gqa-head-map", "stage=attn_out:map=next", S::attn_out},
+      {"softmax-no-max", "", S::attn_probs, "base", idle::only_key},
+      {"nan-padding", "", S::attn_probs},
+      {"mask-off-by-one", "", S::attn_probs},
+      {"merge-empty-chunk", "splits=64", S::attn_out},
+      {"kv-slot-shift", "delta=1", S::k_cache},
+      {"kv-slot-shift", "stage=v_cache:delta=1", S::v_cache},
+      {"kv-slot-shift", "delta=-1", S::k_cache, "base", nullptr, 0,
+       [](const PlantPlace& p) { return p.position == 0 ? 0 : p.position - 1; }},
+      {"kv-wrong-layer", "stage=k_cache", S::k_cache},
+      {"kv-wrong-layer", "stage=v_cache:delta=-1", S::v_cache},
+      {"kv-wrong-layer", "stage=attn_scores", S::attn_scores},
+      {"kv-wrong-layer", "stage=attn_out:delta=-1", S::attn_out},
+      {"kv-stale", "", S::k_cache},
+      {"kv-stale", "stage=v_cache", S::v_cache},
+      {"chunk-slot-map", "", S::k_cache, "base", idle::from_zero, 4, relative_slot},
+      {"chunk-slot-map", "stage=v_cache", S::v_cache, "base", idle::from_zero, 4, relative_slot},
+      {"residual-missing", "", S::x_after_attn},
+      {"residual-missing", "stage=x_after_mlp:lost=branch", S::x_after_mlp},
+      {"residual-twice", "", S::x_after_attn},
+      {"residual-twice", "stage=x_after_mlp", S::x_after_mlp},
+      {"residual-source", "", S::x_after_attn},
+      {"residual-source", "stage=x_after_mlp:from=attn_norm", S::x_after_mlp},
+      {"embedding-row", "", S::x_in},
+      {"head-untied-ignored", "", S::logits, "untied", idle::no_logits},
+      {"logits-row", "", S::logits, "base", idle::no_logits},
+      {"rmsnorm-epsilon", "stage=final_rms:eps=0.01", S::final_rms, "base", idle::no_logits},
+      {"weight-transposed", "stage=logits", S::logits, "base", idle::no_logits},
+      {"bias-missing", "", S::q, "qwen2"},
+      {"bias-missing", "stage=k", S::k, "qwen2"},
+      {"bias-missing", "stage=v", S::v, "qwen2"},
+      {"layernorm-for-rmsnorm", "stage=q_norm", S::q_norm, "qwen3"},
+      {"rmsnorm-weight", "stage=k_norm", S::k_norm, "qwen3"},
+      {"rmsnorm-epsilon", "stage=attn_post_norm:eps=0.01", S::attn_post_norm, "gemma2"},
+      {"embedding-scale", "", S::x_in, "gemma2"},
+      {"softcap-missing", "", S::attn_scores, "gemma2"},
+      {"softcap-missing", "stage=logits", S::logits, "gemma2", idle::no_logits},
+      {"logits-row", "stage=head_out", S::head_out, "gemma2", idle::no_logits},
+      {"window-off-by-one", "", S::attn_scores, "window", idle::in_window},
+      {"sequence-crosstalk", "", S::attn_scores, "base", idle::same_first, 0, nullptr, 2},
+      {"sequence-crosstalk", "stage=attn_out", S::attn_out, "base", idle::same_first, 0, nullptr, 2},
+      {"kv-shift-missing", "", S::k_cache, "base", nullptr, 0, nullptr, 1, true},
+      {"kv-shift-missing", "stage=v_cache:how=move", S::v_cache, "base", nullptr, 0, nullptr, 1, true},
+  };
+}
+
+}  // namespace greta::test
