@@ -8,6 +8,7 @@
 #include <optional>
 
 #include "core/blocks.h"
+#include "core/quantize.h"
 #include "core/error.h"
 #include "core/half.h"
 
@@ -74,7 +75,7 @@ std::int64_t spoil_q8_0(const FaultSpec& fault, std::byte* row, std::int64_t ind
   if (value && !std::isfinite(x)) {
     after.d = 0x7e00;  // NaN
   } else if (value) {
-    quantize_row_reference(DType::q8_0, values, kBlock, reinterpret_cast<std::byte*>(&after));
+    quantize_row(DType::q8_0, values, kBlock, reinterpret_cast<std::byte*>(&after));
   } else {
     std::int32_t left = fault.ulp;
     const bool no_scale = (before.d & 0x7fffu) == 0;
