@@ -6,6 +6,7 @@
 
 #include "core/activation_blocks.h"
 #include "core/blocks.h"
+#include "core/quantize.h"
 #include "core/error.h"
 #include "core/half.h"
 #include "ops/cpu/lanes_common.h"
@@ -27,7 +28,7 @@ void store_q8_0(const std::byte* in, std::byte* out) {
     values[i] = static_cast<float>(load_as<From>(in + i * static_cast<std::int64_t>(sizeof(From))));
     finite = finite && std::isfinite(values[i]);
   }
-  if (finite) return quantize_row_reference(DType::q8_0, values, kQuantBlock, out);
+  if (finite) return quantize_row(DType::q8_0, values, kQuantBlock, out);
   BlockQ8_0 block{};
   block.d = 0x7e00;  // NaN
   store_as(out, block);
