@@ -95,7 +95,7 @@ HWY_INLINE Lanes exp(Lanes x) {
   return select_nan(x, x, scaled);
 }
 
-/// tanh x within 3 ULP (tests/ops/math_test.cpp); NaN for NaN. tanh |x| = m / (m + 2) with m = e^2|x| - 1 = 2^n p + (2^n - 1),
+/// tanh x within 3 ULP (tests/ops/accuracy_test.cpp); NaN for NaN. tanh |x| = m / (m + 2) with m = e^2|x| - 1 = 2^n p + (2^n - 1),
 /// p = e^r - 1, so that nothing cancels near 0; 1 from |x| = 10 on.
 HWY_INLINE Lanes tanh(Lanes x) {
   const Lanes size = select_gt(zero(), x, sub(zero(), x), x);

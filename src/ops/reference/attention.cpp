@@ -9,6 +9,10 @@
 //   passed over.
 // Keys and values of any storage are converted to F32 first: exactly (a Q8_0 element's code times its scale is one), but for
 // F64, which rounds.
+#include <algorithm>
+#include <limits>
+#include <span>
+
 #include "ops/cpu/targets.h"
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "ops/reference/attention.cpp"
@@ -242,9 +246,6 @@ void mix_queries(const Query* queries, int count, const HeadSlots& values) {
 HWY_AFTER_NAMESPACE();
 
 #if HWY_ONCE
-#include <algorithm>
-#include <limits>
-#include <span>
 #include <vector>
 
 #include "ops/cpu/kv_slots.h"

@@ -20,26 +20,25 @@ void add_range(const float* a, const float* b, std::int64_t n, float* out) {
 /// gate / (1 + exp(-v)) * up.
 HWY_INLINE Lanes gated(Lanes gate, Lanes v, Lanes up) { return mul(div(gate, add(set1(1.0f), exp(sub(zero(), v)))), up); }
 
-HWY_INLINE Lanes silu_mul_lanes(Lanes gate, Lanes up) { return gated(gate, gate, up); }
-
-/// 2u = sqrt(8/pi) * (x + 0.044715 x^3) = x * (sqrt(8/pi) + sqrt(8/pi) * 0.044715 * x^2).
-HWY_INLINE Lanes gelu_mul_lanes(Lanes gate, Lanes up) {
-  const Lanes twice_u = mul(gate, fma(mul(gate, gate), set1(0.071354814f), set1(1.5957692f)));
-  return gated(gate, twice_u, up);
+/// GELU: 2u = sqrt(8/pi) * (x + 0.044715 x^3) = x * (sqrt(8/pi) + sqrt(8/pi) * 0.044715 * x^2).
+template <Activation kAct>
+HWY_INLINE Lanes act_mul_lanes(Lanes gate, Lanes up) {
+  if constexpr (kAct == Activation::silu) return gated(gate, gate, up);
+  return gated(gate, mul(gate, fma(mul(gate, gate), set1(0.071354816f), set1(1.5957691f))), up);
 }
 
-template <Lanes (*kLanesOf)(Lanes, Lanes)>
+template <Activation kAct>
 HWY_INLINE void mul_range(const float* gate, const float* up, std::int64_t n, float* out) {
   std::int64_t i = 0;
-  for (; i + kLanes <= n; i += kLanes) store(kLanesOf(load(gate + i), load(up + i)), out + i);
-  if (i < n) store_first(kLanesOf(load_first(gate + i, n - i), load_first(up + i, n - i)), out + i, n - i);
+  for (; i + kLanes <= n; i += kLanes) store(act_mul_lanes<kAct>(load(gate + i), load(up + i)), out + i);
+  if (i < n) store_first(act_mul_lanes<kAct>(load_first(gate + i, n - i), load_first(up + i, n - i)), out + i, n - i);
 }
 
 void silu_mul_range(const float* gate, const float* up, std::int64_t n, float* out) {
-  mul_range<silu_mul_lanes>(gate, up, n, out);
+  mul_range<Activation::silu>(gate, up, n, out);
 }
 void gelu_mul_range(const float* gate, const float* up, std::int64_t n, float* out) {
-  mul_range<gelu_mul_lanes>(gate, up, n, out);
+  mul_range<Activation::gelu_tanh>(gate, up, n, out);
 }
 
 void softcap_range(const float* x, std::int64_t n, float cap, float* out) {
