@@ -13,8 +13,6 @@
 #include "core/quantize.h"
 #include "model/ggml_types.h"
 #include "model/gguf.h"
-#include "model/model.h"
-#include "model/synth.h"
 #include "tests/support/command.h"
 #include "tests/support/gguf_bytes.h"
 #include "tests/support/one_line_error.h"
