@@ -8,7 +8,7 @@ namespace greta::cli {
 void BareFlags::add_to(CLI::App& verb) {
   verb.add_option("--backend", backend, "cpu (default), or auto");
   verb.add_option("--device", device, "Number of the backend's device")->check(CLI::NonNegativeNumber);
-  verb.add_option("--plan", plan, "reference (default: F32, the same bits for any chunk, batch, threads) or float64 (the judge)");
+  verb.add_option("--plan", plan, "reference (default: F32, the same bits for any chunk, batch, threads), q8 (the fast one: quantised inputs, integer products; the same bits likewise) or float64 (the judge)");
   verb.add_option("--route", routes, "Route of one op: --route softmax=float64 (greta routes lists them)");
   verb.add_option("--kv", kv, "Type of the KV cache: f64 (default of plan float64), f32 (default), f16");
   verb.add_option("--threads", threads, "Threads (default: all cores)")->check(CLI::Range(1, 1024));

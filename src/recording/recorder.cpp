@@ -5,6 +5,7 @@
 #include <cstring>
 #include <limits>
 
+#include "core/activation_blocks.h"
 #include "trace/fingerprint.h"
 
 namespace greta {
@@ -20,6 +21,18 @@ bool is_slot_stage(Stage stage) { return stage == Stage::k_cache || stage == Sta
 double value_at(const std::byte* row, DType dtype, std::size_t i) {
   if (dtype == DType::f64) return reinterpret_cast<const double*>(row)[i];
   return static_cast<double>(reinterpret_cast<const float*>(row)[i]);
+}
+
+/// As stored; of quantised activations the values, exactly, as files of tensors hold single elements.
+void keep_whole(FullTensor& full, std::int32_t position, const TensorView& output, std::int64_t r) {
+  full.dtype = output.dtype == DType::q8_f32 ? DType::f64 : output.dtype;
+  std::vector<std::byte>& row = full.rows[position];
+  row.resize(static_cast<std::size_t>(row_bytes(full.dtype, output.cols(r))));
+  if (output.dtype == DType::q8_f32) {
+    dequantize_activations(output.row(r), output.cols(r), reinterpret_cast<double*>(row.data()));
+  } else {
+    std::memcpy(row.data(), output.row(r), row.size());
+  }
 }
 
 }  // namespace
@@ -206,9 +219,7 @@ void Recorder::record_row(Stage stage, int layer, const TensorView& output, std:
   if (stage == Stage::logits) record_logits(output, r, record.print.hash);
   if (options_.full && !reread) {
     FullTensor& full = full_[{layer, stage}];
-    full.dtype = output.dtype;
-    const auto bytes = static_cast<std::size_t>(row_bytes(output.dtype, output.cols(r)));
-    full.rows[key.position].assign(output.row(r), output.row(r) + bytes);
+    keep_whole(full, key.position, output, r);
   }
   capture_.records.push_back(std::move(record));
 }

@@ -7,7 +7,9 @@
 #include <array>
 #include <cstring>
 #include <limits>
+#include <vector>
 
+#include "core/activation_blocks.h"
 #include "core/error.h"
 
 namespace greta::trace {
@@ -68,6 +70,10 @@ struct Binary64 {
   [[gnu::always_inline]] static void values(const std::byte* data, const typename Vec<W>::U64&, typename Vec<W>::F64& out) {
     std::memcpy(&out, data, sizeof(out));
   }
+};
+/// Elements of q8_f32 as binary64, which holds every one exactly.
+struct WidenedQ8F32 : Binary64 {
+  static constexpr std::uint64_t tag = 6;
 };
 struct Binary32 {
   using Bits = std::uint32_t;
@@ -297,8 +303,13 @@ RowScan scan_row(const std::byte* data, DType dtype, std::int64_t count, bool st
       return scan_format<Binary16>(data, count, statistics, chosen);
     case DType::bf16:
       return scan_format<BFloat16>(data, count, statistics, chosen);
+    case DType::q8_f32: {
+      std::vector<double> values(static_cast<std::size_t>(count));
+      dequantize_activations(data, count, values.data());
+      return scan_format<WidenedQ8F32>(reinterpret_cast<const std::byte*>(values.data()), count, statistics, chosen);
+    }
     default:
-      fail("fingerprint: elements of a {} row are not stored one by one; dequantise it first (known: f64 f32 f16 bf16)",
+      fail("fingerprint: elements of a {} row are not stored one by one; dequantise it first (known: f64 f32 f16 bf16 q8_f32)",
            name(dtype));
   }
 }
