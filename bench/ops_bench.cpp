@@ -10,6 +10,7 @@
 #include <thread>
 #include <vector>
 
+#include "core/activation_blocks.h"
 #include "core/blocks.h"
 #include "core/half.h"
 #include "ops/cpu_ops.h"
@@ -33,7 +34,18 @@ struct Activations {
     view.n_cols = n_cols;
     view.row_stride = n_cols * std::int64_t{sizeof(float)};
   }
+  /// As route q8 of matmul reads them.
+  void quantize() {
+    for (std::int64_t r = 0; r < view.n_rows; ++r) {
+      blocks.resize(blocks.size() + static_cast<std::size_t>(row_bytes(DType::q8_f32, view.n_cols)));
+      quantize_activations(view.row_as<float>(r), view.n_cols, blocks.data() + r * row_bytes(DType::q8_f32, view.n_cols));
+    }
+    view.data = blocks.data();
+    view.dtype = DType::q8_f32;
+    view.row_stride = row_bytes(DType::q8_f32, view.n_cols);
+  }
   std::vector<float> values;
+  std::vector<std::byte> blocks;
   TensorView view;
 };
 
@@ -89,7 +101,9 @@ void read_bandwidth(benchmark::State& state) {
 void matmul(benchmark::State& state, RouteId route, DType dtype, Isa isa, std::int64_t n_rows, std::int64_t n_in,
             std::int64_t n_out) {
   const Weights weights(dtype, n_out, n_in);
-  const Activations x(n_rows, n_in), out(n_rows, n_out);
+  Activations x(n_rows, n_in);
+  if (route == RouteId::q8) x.quantize();
+  const Activations out(n_rows, n_out);
   const std::vector<RowId> rows = rows_from(0, n_rows);
   RouteTable routes;
   routes.route.fill(route);
@@ -154,7 +168,7 @@ void add_bench(const std::string& name, const F& body) {
 
 void add_matmul(const std::string& what, RouteId route, DType dtype, Isa isa, std::int64_t n_rows, std::int64_t n_in,
                 std::int64_t n_out) {
-  add_bench(what + "/" + std::string(name(dtype)) + "/" + std::string(route == RouteId::reference ? name(isa) : name(route)),
+  add_bench(what + "/" + std::string(name(dtype)) + "/" + std::string(name(route)) + (route == RouteId::float64 ? "" : "/" + std::string(name(isa))),
             [=](benchmark::State& state) { matmul(state, route, dtype, isa, n_rows, n_in, n_out); });
 }
 
@@ -171,6 +185,11 @@ void register_all() {
       add_matmul("decode", RouteId::reference, dtype, isa, 1, 8192, 65536);
       for (const std::int64_t n_rows : {4, 16, 512})
         add_matmul("rows" + std::to_string(n_rows), RouteId::reference, dtype, isa, n_rows, 2048, 8192);
+    }
+    for (const DType dtype : {DType::q8_0, DType::q4_0, DType::q4_k, DType::q6_k}) {
+      add_matmul("decode", RouteId::q8, dtype, isa, 1, 8192, 65536);
+      for (const std::int64_t n_rows : {4, 16, 512})
+        add_matmul("rows" + std::to_string(n_rows), RouteId::q8, dtype, isa, n_rows, 2048, 8192);
     }
     for (const OpKind op : {OpKind::qk, OpKind::softmax, OpKind::pv}) {
       for (const DType dtype : {DType::f32, DType::f16}) {

@@ -9,7 +9,9 @@ namespace greta::cli {
 void BareFlags::add_to(CLI::App& verb) {
   verb.add_option("--backend", backend, "cpu (default), or auto");
   verb.add_option("--device", device, "Number of the backend's device")->check(at_least(0));
-  verb.add_option("--plan", plan, "reference (default: F32, the same bits for any chunk, batch, threads) or float64 (the judge)");
+  verb.add_option("--plan", plan,
+                  "reference (default: F32, the same bits for any chunk, batch, threads), q8 (the fast one: quantised inputs, integer "
+                  "products; the same bits likewise) or float64 (the judge)");
   verb.add_option("--route", routes, "Route of one op: --route softmax=float64 (greta routes lists them)");
   verb.add_option(
       "--kv", kv,

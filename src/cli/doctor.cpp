@@ -117,7 +117,7 @@ Json diagnose() {
           {"executable", executable().string()},
           {"machine", machine()},
           {"instruction_sets", isas},
-          {"plans", {"reference", "float64"}},
+          {"plans", {"reference", "q8", "float64"}},
           {"weight_types", weight_types()},
           {"kv_types", kv_types()},
           {"backends", backends},

@@ -58,7 +58,7 @@ void print_text(const Options& options, const RouteTable& chosen) {
 void add_routes(CLI::App& app, Program& program) {
   auto* verb = app.add_subcommand("routes", "Every implementation of every op, and which ones a plan chooses");
   auto options = std::make_shared<Options>();
-  verb->add_option("--plan", options->plan, "reference or float64")->capture_default_str();
+  verb->add_option("--plan", options->plan, "reference, q8 or float64")->capture_default_str();
   verb->add_option("--route", options->overrides, "OP=ROUTE: another route for one op; may be repeated");
   verb->add_option("--rows", options->rows, "Rows of a forward call")->capture_default_str()->check(at_least(1));
   verb->add_flag("--json", options->json, "Print JSON on stdout");

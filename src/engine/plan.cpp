@@ -10,12 +10,13 @@ namespace greta {
 Plan make_plan(std::string_view name, std::optional<DType> kv, std::map<std::string, std::string> overrides) {
   Plan plan;
   plan.name = std::string(name);
-  if (name == "reference") {
+  if (name == "reference" || name == "q8") {
     plan.activations = DType::f32;
+    plan.quantised_inputs = name == "q8";
   } else if (name == "float64") {
     plan.activations = DType::f64;
   } else {
-    fail("plan '{}' is not known; use reference or float64", name);
+    fail("plan '{}' is not known; use reference, q8 or float64", name);
   }
   plan.kv = kv.value_or(plan.activations);
   if (!is_kv_type(plan.kv)) fail("a KV cache of type '{}' is not supported; use f64, f32, f16 or q8_0", greta::name(plan.kv));

@@ -29,7 +29,8 @@ struct Plan {
   RouteTable routes(std::int64_t n_rows) const { return select_routes(name, RouteShape{n_rows}, overrides); }
 };
 
-/// `name`: "reference" (F32, default KV F32) or "float64" (default KV F64). Throws Error naming the known plans, or the KV
+/// `name`: "reference" (F32, default KV F32), "q8" (the same with quantised inputs and integer matrix products, default KV F32) or
+/// "float64" (default KV F64). Throws Error naming the known plans, or the KV
 /// types, or (through select_routes) the known ops and routes.
 Plan make_plan(std::string_view name, std::optional<DType> kv, std::map<std::string, std::string> overrides);
 

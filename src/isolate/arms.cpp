@@ -73,7 +73,7 @@ bool same_description(const PromptPair& pair) {
 
 bool claims_bit_equality(const Capture& a, const Capture& b) {
   if (a.foreign || b.foreign) return false;
-  const bool fixed_order = a.plan == "reference" || a.plan == "float64" || a.plan == "invariant";
+  const bool fixed_order = a.plan == "reference" || a.plan == "float64" || a.plan == "q8" || a.plan == "invariant";
   return fixed_order && a.plan == b.plan && a.backend == b.backend && a.build == b.build && a.routes == b.routes &&
          kv_type(a) == kv_type(b);
 }

@@ -9,6 +9,7 @@
 #include "ops/cpu/context.h"
 #include "ops/cpu/fp_state.h"
 #include "ops/float64/float64.h"
+#include "ops/q8/q8.h"
 #include "ops/reference/reference.h"
 
 namespace greta {
@@ -27,9 +28,9 @@ class Check {
 
   /// An activation: a type that the route takes, and as many rows as the call has.
   void activation(std::string_view what, const TensorView& view) const {
-    if (view.dtype != DType::f32 && (view.dtype != DType::f64 || route_ == RouteId::reference)) {
+    if (view.dtype != DType::f32 && (view.dtype != DType::f64 || route_ != RouteId::float64)) {
       reject("{} is {}, route {} takes {}", what, name(view.dtype), name(route_),
-             route_ == RouteId::reference ? "f32" : "f32 or f64");
+             route_ == RouteId::float64 ? "f32 or f64" : "f32");
     }
     rows(what, view);
   }
@@ -149,6 +150,8 @@ class CpuOps final : public Ops {
     if (bias) check.vector("bias", bias, weight.n_rows);
     if (x.n_rows == 0) return;
     const ScopedFpState fp_state;
+    if (routes_[OpKind::matmul] == RouteId::q8 && q8::multiplies_integers(x, weight))
+      return q8::matmul(context_, x, weight, bias, out);
     exact(OpKind::matmul) ? float64::matmul(context_, x, weight, bias, out) : reference::matmul(context_, x, weight, bias, out);
   }
 

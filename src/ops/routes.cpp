@@ -16,8 +16,8 @@ constexpr std::array<std::string_view, kOpKindCount> kOpNames = {"embed", "rmsno
                                                                  "kv_shift", "qk", "softmax", "pv", "add", "act_mul", "softcap",
                                                                  "quantize"};
 constexpr std::array<std::string_view, 3> kIsaNames = {"scalar", "avx2", "avx512"};
-constexpr std::array<std::string_view, 2> kRouteNames = {"reference", "float64"};
-constexpr std::array<std::string_view, 2> kPlanNames = {"reference", "float64"};
+constexpr std::array<std::string_view, 3> kRouteNames = {"reference", "float64", "q8"};
+constexpr std::array<std::string_view, 3> kPlanNames = {"reference", "float64", "q8"};
 constexpr std::array<Isa, 3> kAllIsas = {Isa::scalar, Isa::avx2, Isa::avx512};
 
 constexpr std::array kRoutes = {
@@ -29,6 +29,8 @@ constexpr std::array kRoutes = {
     RouteInfo{OpKind::matmul, RouteId::reference,
               "F32; dot products in 16 fused chains and one halving tree; weights dequantised exactly", true},
     RouteInfo{OpKind::matmul, RouteId::float64, "double; inputs in order; weights dequantised exactly", false},
+    RouteInfo{OpKind::matmul, RouteId::q8,
+              "integers, exact, a sum a block; F32 over blocks in order; floating-point weights as reference", true},
     RouteInfo{OpKind::rope, RouteId::reference, "F32; angles, sine and cosine in double", true},
     RouteInfo{OpKind::rope, RouteId::float64, "double", false},
     RouteInfo{OpKind::kv_write, RouteId::reference,
@@ -115,8 +117,9 @@ RouteTable select_routes(std::string_view plan, const RouteShape&, const std::ma
   const auto chosen = find_name<RouteId>(kPlanNames, plan);  // a plan of that name for each of these routes
   if (!chosen) fail("plan {} is not known{}", quote(plan), suggestion(plan, kPlanNames));
   RouteTable table;
-  table.route.fill(*chosen);
-  const bool f32_activations = *chosen == RouteId::reference;
+  table.route.fill(*chosen == RouteId::q8 ? RouteId::reference : *chosen);
+  if (*chosen == RouteId::q8) table.route[static_cast<std::size_t>(OpKind::matmul)] = RouteId::q8;
+  const bool f32_activations = *chosen != RouteId::float64;
   for (const auto& [op_name, route_name] : overrides) {
     const auto op = op_kind_from_name(op_name);
     if (!op) fail("op {} is not known{}", quote(op_name), suggestion(op_name, kOpNames));
@@ -125,6 +128,8 @@ RouteTable select_routes(std::string_view plan, const RouteShape&, const std::ma
     const auto info =
         std::find_if(kRoutes.begin(), kRoutes.end(), [&](const RouteInfo& r) { return r.op == *op && r.id == *route; });
     if (info == kRoutes.end()) fail("op {} has no route {}; use reference", op_name, route_name);
+    if (*route == RouteId::q8 && *chosen != RouteId::q8)
+      fail("route q8 of op {} reads quantised activations, and plan {} quantises none; use plan q8", op_name, plan);
     if (info->needs_f32_activations && !f32_activations) {
       fail("route {} of op {} takes F32 activations, and plan {} has F64; use route float64, or plan reference", route_name,
            op_name, plan);

@@ -28,7 +28,7 @@ std::optional<Isa> isa_from_name(std::string_view name);
 std::span<const Isa> supported_isas();
 
 /// One way to compute an op.
-enum class RouteId : std::uint8_t { reference, float64 };
+enum class RouteId : std::uint8_t { reference, float64, q8 };
 std::string_view name(RouteId route);
 
 struct RouteInfo {
@@ -52,8 +52,8 @@ struct RouteTable {
   friend bool operator==(const RouteTable&, const RouteTable&) = default;
 };
 
-/// Pure. `plan` is "reference" or "float64"; `overrides` maps op names to route names. Throws Error on an unknown op or
-/// route, naming the known ones, and on a route that cannot take the plan's activations.
+/// Pure. `plan` is "reference", "float64" or "q8"; `overrides` maps op names to route names. Throws Error on an unknown op or
+/// route, naming the known ones, and on a route that cannot take the plan's activations: route `q8` of matmul reads what plan `q8` alone quantises.
 RouteTable select_routes(std::string_view plan, const RouteShape& shape, const std::map<std::string, std::string>& overrides);
 
 }  // namespace greta

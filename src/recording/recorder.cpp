@@ -5,6 +5,7 @@
 #include <cstring>
 #include <limits>
 
+#include "core/activation_blocks.h"
 #include "core/blocks.h"
 #include "trace/fingerprint.h"
 
@@ -23,13 +24,18 @@ double value_at(const std::byte* row, DType dtype, std::size_t i) {
   return static_cast<double>(reinterpret_cast<const float*>(row)[i]);
 }
 
-/// As stored; a row of blocks dequantised (exactly, to F32), since files of tensors hold single elements.
+/// As stored; a row of blocks as its values, exactly (F64 for quantised activations, else F32), since files of tensors hold single
+/// elements.
 void keep_whole(FullTensor& full, std::int32_t position, const TensorView& output, std::int64_t r) {
   const bool blocks = dtype_info(output.dtype).block_elems > 1;
-  full.dtype = blocks ? DType::f32 : output.dtype;
+  full.dtype = output.dtype == DType::q8_f32 ? DType::f64 : blocks ? DType::f32 : output.dtype;
   std::vector<std::byte>& row = full.rows[position];
   row.resize(static_cast<std::size_t>(row_bytes(full.dtype, output.cols(r))));
-  if (blocks) {
+  if (output.dtype == DType::q8_f32) {
+    std::vector<double> values(static_cast<std::size_t>(output.cols(r)));
+    dequantize_activations(output.row(r), output.cols(r), values.data());
+    std::memcpy(row.data(), values.data(), row.size());
+  } else if (blocks) {
     std::vector<float> values(static_cast<std::size_t>(output.cols(r)));
     dequantize_row(output.dtype, output.row(r), output.cols(r), values.data());
     std::memcpy(row.data(), values.data(), row.size());

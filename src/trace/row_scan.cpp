@@ -9,6 +9,7 @@
 #include <limits>
 #include <vector>
 
+#include "core/activation_blocks.h"
 #include "core/blocks.h"
 #include "core/error.h"
 
@@ -70,6 +71,10 @@ struct Binary64 {
   [[gnu::always_inline]] static void values(const std::byte* data, const typename Vec<W>::U64&, typename Vec<W>::F64& out) {
     std::memcpy(&out, data, sizeof(out));
   }
+};
+/// Elements of q8_f32 as binary64, which holds every one exactly.
+struct WidenedQ8F32 : Binary64 {
+  static constexpr std::uint64_t tag = 6;
 };
 struct Binary32 {
   using Bits = std::uint32_t;
@@ -308,8 +313,13 @@ RowScan scan_row(const std::byte* data, DType dtype, std::int64_t count, bool st
       dequantize_row(dtype, data, count, values.data());
       return scan_format<Dequantized>(reinterpret_cast<const std::byte*>(values.data()), count, statistics, chosen);
     }
+    case DType::q8_f32: {
+      std::vector<double> values(static_cast<std::size_t>(count));
+      dequantize_activations(data, count, values.data());
+      return scan_format<WidenedQ8F32>(reinterpret_cast<const std::byte*>(values.data()), count, statistics, chosen);
+    }
     default:
-      fail("fingerprint: rows of type {} are not recorded (known: f64 f32 f16 bf16 q8_0)", name(dtype));
+      fail("fingerprint: rows of type {} are not recorded (known: f64 f32 f16 bf16 q8_0 q8_f32)", name(dtype));
   }
 }
 

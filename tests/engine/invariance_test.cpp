@@ -47,15 +47,23 @@ std::vector<double> last_logits(const Model& model, const Plan& plan, const std:
   return last;
 }
 
-TEST(InvarianceOfATrainedModel, EachAxisAloneAndSeededCombinations) {
-  const auto model = model_of_the_test();
-  const auto tokens = model->tokenizer->encode(kText, true, true);
+/// A model of block-quantised weights: a trained one where the fixtures are.
+std::shared_ptr<const Model> quantised_model_of_the_test() {
+  const auto path = test::fixture("models/stories15M.Q4_0.gguf");
+  if (!path.empty()) return Model::load(path);
+  SynthSpec spec = test::small_shape();
+  spec.dtype = DType::q4_0;
+  return test::synthetic_model(spec);
+}
+
+void expect_one_set_of_logits(const Model& model, const char* plan_name) {
+  const auto tokens = model.tokenizer->encode(kText, true, true);
   const auto n = static_cast<int>(tokens.size());
   for (const DType kv : {DType::f32, DType::f16}) {
-    const Plan plan = make_plan("reference", kv, {});
-    const auto expected = last_logits(*model, plan, tokens, n, 1, 1, best_isa());
+    const Plan plan = make_plan(plan_name, kv, {});
+    const auto expected = last_logits(model, plan, tokens, n, 1, 1, best_isa());
     const auto same = [&](int chunk, int threads, int batch, Isa isa) {
-      EXPECT_EQ(last_logits(*model, plan, tokens, chunk, threads, batch, isa), expected)
+      EXPECT_EQ(last_logits(model, plan, tokens, chunk, threads, batch, isa), expected)
           << "chunk " << chunk << ", threads " << threads << ", batch " << batch << ", " << name(isa) << ", kv " << name(kv);
     };
     const std::vector<int> chunks{1, 7, 32, 33, n - 1};
@@ -69,6 +77,12 @@ TEST(InvarianceOfATrainedModel, EachAxisAloneAndSeededCombinations) {
            supported_isas()[random() % supported_isas().size()]);
   }
 }
+
+TEST(InvarianceOfATrainedModel, EachAxisAloneAndSeededCombinations) {
+  expect_one_set_of_logits(*model_of_the_test(), "reference");
+}
+
+TEST(InvarianceOfATrainedModel, IntegerProductsToo) { expect_one_set_of_logits(*quantised_model_of_the_test(), "q8"); }
 
 /// The comparison above can fail: another order of the same additions gives other bits.
 TEST(InvarianceOfATrainedModel, Float64RouteOfOneOpGivesOtherBits) {

@@ -27,7 +27,7 @@ TEST(Routes, EveryOpHasBothRoutesOnce) {
     seen.insert({info.op, info.id});
     EXPECT_FALSE(info.description.empty());
   }
-  EXPECT_EQ(seen.size(), static_cast<std::size_t>(2 * kOpKindCount));
+  EXPECT_EQ(seen.size(), static_cast<std::size_t>(2 * kOpKindCount + 1));
   for (int op = 0; op < kOpKindCount; ++op) {
     EXPECT_EQ(seen.count({static_cast<OpKind>(op), RouteId::reference}), 1u);
     EXPECT_EQ(seen.count({static_cast<OpKind>(op), RouteId::float64}), 1u);
@@ -56,9 +56,23 @@ TEST(Routes, APlanNamesEveryOpsRouteAndOverridesReplaceSome) {
   }
 }
 
+TEST(Routes, PlanQ8MultipliesIntegersAndItsRouteNeedsThePlan) {
+  const RouteTable q8 = select_routes("q8", RouteShape{1}, {});
+  for (int i = 0; i < kOpKindCount; ++i) {
+    const auto op = static_cast<OpKind>(i);
+    EXPECT_EQ(q8[op], op == OpKind::matmul ? RouteId::q8 : RouteId::reference);
+  }
+  EXPECT_EQ(select_routes("q8", RouteShape{1}, {{"matmul", "float64"}})[OpKind::matmul], RouteId::float64);
+  EXPECT_THAT(error_of("reference", {{"matmul", "q8"}}), testing::HasSubstr("use plan q8"));
+  EXPECT_THAT(error_of("float64", {{"matmul", "q8"}}), testing::HasSubstr("use plan q8"));
+  EXPECT_THAT(error_of("q8", {{"softmax", "q8"}}), testing::HasSubstr("softmax has no route q8"));
+}
+
 TEST(Routes, AnInvariantPlanDoesNotDependOnTheNumberOfRows) {
-  for (const std::int64_t n_rows : {1, 2, 8, 9, 512})
+  for (const std::int64_t n_rows : {1, 2, 8, 9, 512}) {
     EXPECT_EQ(select_routes("reference", {n_rows}, {}), select_routes("reference", {1}, {}));
+    EXPECT_EQ(select_routes("q8", {n_rows}, {}), select_routes("q8", {1}, {}));
+  }
 }
 
 TEST(Routes, ErrorsNameTheKnownOnes) {

@@ -87,6 +87,57 @@ TEST(Recording, HoldsEveryStageOfEveryRow) {
   EXPECT_EQ(run.find(Stage::attn_scores, 0, 3)->print.count, 4 * model->config.n_heads);  // keys 0..3
 }
 
+std::shared_ptr<const Model> quantised_model() {
+  SynthSpec spec = test::small_shape();
+  spec.dtype = DType::q8_0;
+  return test::synthetic_model(spec);
+}
+
+TEST(Recording, QuantisedInputsAreStagesOfTheirOwnAndNothingChangesWhoIsWatched) {
+  const auto model = quantised_model();
+  const Plan plan = make_plan("q8", std::nullopt, {});
+  RecorderOptions options;
+  options.full = true;
+  Traced traced(*model, plan, {}, options);
+  test::Engine plain(*model, plan);
+  plain.session.prefill(std::span(kTokens).first(5), 0, 0, 6, nullptr, [](const TensorView&) {});
+  EXPECT_EQ(traced.aligned_decode(), row_values(plain.session.decode(kTokens.back(), 5, nullptr), 0));
+
+  for (const auto& [stage, source, reader] : {std::tuple{Stage::attn_norm_q8, Stage::attn_norm, Stage::v},
+                                              {Stage::attn_out_q8, Stage::attn_out, Stage::wo_out},
+                                              {Stage::ffn_norm_q8, Stage::ffn_norm, Stage::ffn_up},
+                                              {Stage::ffn_act_q8, Stage::ffn_act, Stage::mlp_out},
+                                              {Stage::lm_head_in_q8, Stage::lm_head_in, Stage::logits}}) {
+    const int layer = once_per_token(stage) ? model->config.n_layers : 1;
+    const StageRecord* quantised = traced.find(stage, layer, 5);
+    const StageRecord* read = traced.find(reader, layer, 5);
+    const StageRecord* original = traced.find(source, layer, 5);
+    ASSERT_NE(quantised, nullptr) << name(stage);
+    EXPECT_EQ(quantised->dtype, DType::q8_f32);
+    EXPECT_EQ(quantised->print.count, original->print.count);
+    EXPECT_NEAR(quantised->print.rms, original->print.rms, 0.01 * original->print.rms);
+    ASSERT_FALSE(quantised->operands.empty());
+    EXPECT_EQ(quantised->operands[0].hash, original->print.hash);
+    EXPECT_EQ(read->operands[0].producer_stage, stage);
+    EXPECT_EQ(read->operands[0].hash, quantised->print.hash);
+    EXPECT_EQ(read->operands[0].producer_hash, quantised->print.hash);
+    EXPECT_EQ(read->route, "q8");
+    // Kept whole, the row holds the values whose slice was recorded.
+    const FullTensor& full = traced.recorder.full_tensors().at({layer, stage});
+    EXPECT_EQ(full.dtype, DType::f64);
+    const auto* values = reinterpret_cast<const double*>(full.rows.at(5).data());
+    for (std::size_t i = 0; i < quantised->print.sample.size(); ++i) EXPECT_EQ(values[i], quantised->print.sample[i]);
+  }
+}
+
+TEST(Recording, AnInputOfOneFloatingPointMatrixIsNotQuantised) {
+  const auto model = test::synthetic_model(test::small_shape());  // F32
+  Traced traced(*model, make_plan("q8", std::nullopt, {}));
+  Traced reference(*model, make_plan("reference", std::nullopt, {}));
+  EXPECT_EQ(traced.aligned_decode(), reference.aligned_decode());
+  EXPECT_EQ(traced.find(Stage::attn_norm_q8, 0, 5), nullptr);
+}
+
 TEST(Recording, HealthyOperandsAreWhatTheirProducersWrote) {
   const auto model = test::synthetic_model(test::small_shape());
   Traced run(*model, make_plan("reference", std::nullopt, {}));

@@ -30,7 +30,7 @@
 HWY_BEFORE_NAMESPACE();
 namespace greta::HWY_NAMESPACE {
 
-#if HWY_TARGET == HWY_AVX2 || HWY_TARGET == HWY_AVX3
+#if HWY_TARGET <= HWY_AVX2
 #include "ops/cpu/lanes_highway.h"
 #else
 #include "ops/cpu/lanes_scalar.h"

@@ -2,7 +2,7 @@
 
 namespace hn = hwy::HWY_NAMESPACE;
 
-#if HWY_TARGET == HWY_AVX3
+#if HWY_TARGET <= HWY_AVX3
 constexpr int kParts = 1;
 using F32Tag = hn::FixedTag<float, 16>;
 #else
@@ -72,7 +72,7 @@ HWY_INLINE Lanes exp2_int(Lanes n) {
 HWY_INLINE float reduce_add(Lanes a) {
   const hn::FixedTag<float, 8> d8;
   const hn::FixedTag<float, 4> d4;
-#if HWY_TARGET == HWY_AVX3
+#if HWY_TARGET <= HWY_AVX3
   const auto s8 = hn::Add(hn::LowerHalf(d8, a.p[0]), hn::UpperHalf(d8, a.p[0]));
 #else
   const auto s8 = hn::Add(a.p[0], a.p[1]);
@@ -85,7 +85,7 @@ HWY_INLINE float reduce_add(Lanes a) {
 }
 /// reduce_add of each of four: the same trees, sharing their vectors.
 HWY_INLINE void reduce_add4(Lanes a, Lanes b, Lanes c, Lanes d, float* out) {
-#if HWY_TARGET == HWY_AVX3
+#if HWY_TARGET <= HWY_AVX3
   const hn::FixedTag<float, 16> d16;
   const auto ab = hn::Add(hn::ConcatLowerLower(d16, b.p[0], a.p[0]), hn::ConcatUpperUpper(d16, b.p[0], a.p[0]));
   const auto cd = hn::Add(hn::ConcatLowerLower(d16, d.p[0], c.p[0]), hn::ConcatUpperUpper(d16, d.p[0], c.p[0]));
@@ -197,7 +197,7 @@ HWY_INLINE Bytes spread_bits(const std::uint8_t* p, int value) {
 template <class Integer>
 HWY_INLINE Lanes bytes_to_lanes(Bytes a) {
   const hn::Repartition<Integer, ByteTag> d8;
-#if HWY_TARGET == HWY_AVX3
+#if HWY_TARGET <= HWY_AVX3
   return {{hn::ConvertTo(F32Tag(), hn::PromoteTo(I32Tag(), hn::BitCast(d8, a.v)))}};
 #else
   const hn::Half<decltype(d8)> half;

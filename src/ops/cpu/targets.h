@@ -10,7 +10,12 @@
 #endif
 // Bits of Highway's targets: 8 = AVX3, 9 = AVX2, 61 = EMU128, 62 = SCALAR. By number, because not every version names all of
 // them.
+#ifdef GRETA_TARGETS_WITH_VNNI  // a kernel of integers: also AVX-512 with VNNI (bit 7), chosen at run time where AVX-512 is
+#define HWY_WANT_AVX3_DL
+#define HWY_DISABLED_TARGETS (~((1LL << 7) | (1LL << 8) | (1LL << 9) | (1LL << 61) | (1LL << 62)))
+#else
 #define HWY_DISABLED_TARGETS (~((1LL << 8) | (1LL << 9) | (1LL << 61) | (1LL << 62)))
+#endif
 #define HWY_BASELINE_TARGETS HWY_BASELINE_SCALAR
 
 #include "ops/routes.h"

@@ -1,0 +1,174 @@
+// Sixteen virtual lanes of 32-bit integers, beside the float lanes of ops/cpu/lanes.h: exact, so the same on every target.
+// Included inside foreach_target.h files only, so the guard flips with the target.
+
+#if defined(GRETA_OPS_Q8_INT_LANES_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef GRETA_OPS_Q8_INT_LANES_H_
+#undef GRETA_OPS_Q8_INT_LANES_H_
+#else
+#define GRETA_OPS_Q8_INT_LANES_H_
+#endif
+
+#include <cstring>
+
+#include "ops/cpu/lanes.h"
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+HWY_BEFORE_NAMESPACE();
+namespace greta::HWY_NAMESPACE {
+
+// dot4(sum, w, x): lane i of sum + the products of the four unsigned bytes of lane i of w with the four signed bytes of x.
+// kSmall promises w < 64: then a pair of products fits 16 bits and the saturating multiply cannot saturate. Without that promise
+// even and odd bytes are widened first.
+
+#if HWY_TARGET <= HWY_AVX3
+
+struct Ints {
+  __m512i v;
+};
+HWY_INLINE Ints set1_i32(std::int32_t x) { return {_mm512_set1_epi32(x)}; }
+HWY_INLINE Ints load_ints(const void* p) { return {_mm512_loadu_si512(p)}; }
+HWY_INLINE void store_ints(Ints a, void* p) { _mm512_storeu_si512(p, a.v); }
+HWY_INLINE Lanes to_lanes(Ints a) { return {{Part{_mm512_cvtepi32_ps(a.v)}}}; }
+
+template <bool kSmall>
+HWY_INLINE Ints dot4(Ints sum, Ints w, Ints x) {
+#if HWY_TARGET < HWY_AVX3
+  return {_mm512_dpbusd_epi32(sum.v, w.v, x.v)};
+#else
+  if constexpr (kSmall) {
+    const __m512i pairs = _mm512_maddubs_epi16(w.v, x.v);
+    return {_mm512_add_epi32(sum.v, _mm512_madd_epi16(pairs, _mm512_set1_epi16(1)))};
+  } else {
+    const __m512i even = _mm512_madd_epi16(_mm512_and_si512(w.v, _mm512_set1_epi16(0xff)),
+                                           _mm512_srai_epi16(_mm512_slli_epi16(x.v, 8), 8));
+    const __m512i odd = _mm512_madd_epi16(_mm512_srli_epi16(w.v, 8), _mm512_srai_epi16(x.v, 8));
+    return {_mm512_add_epi32(sum.v, _mm512_add_epi32(even, odd))};
+  }
+#endif
+}
+
+/// out[j][i] = in[i][j]: 16 rows of 16 words, `stride` words apart in `in`, dense in `out`.
+HWY_INLINE void transpose16(const std::uint32_t* in, std::int64_t stride, std::uint32_t* out) {
+  __m512i a[16], b[16];
+  for (int i = 0; i < 16; ++i) a[i] = _mm512_loadu_si512(in + i * stride);
+  for (int i = 0; i < 16; i += 2) {
+    b[i] = _mm512_unpacklo_epi32(a[i], a[i + 1]);
+    b[i + 1] = _mm512_unpackhi_epi32(a[i], a[i + 1]);
+  }
+  for (int i = 0; i < 16; i += 4) {  // a[i + c]: word c of each quarter, of rows i..i+3
+    a[i] = _mm512_unpacklo_epi64(b[i], b[i + 2]);
+    a[i + 1] = _mm512_unpackhi_epi64(b[i], b[i + 2]);
+    a[i + 2] = _mm512_unpacklo_epi64(b[i + 1], b[i + 3]);
+    a[i + 3] = _mm512_unpackhi_epi64(b[i + 1], b[i + 3]);
+  }
+  for (int c = 0; c < 4; ++c) {  // 4 x 4 of quarters
+    const __m512i even01 = _mm512_shuffle_i32x4(a[c], a[4 + c], 0x88), odd01 = _mm512_shuffle_i32x4(a[c], a[4 + c], 0xdd);
+    const __m512i even23 = _mm512_shuffle_i32x4(a[8 + c], a[12 + c], 0x88);
+    const __m512i odd23 = _mm512_shuffle_i32x4(a[8 + c], a[12 + c], 0xdd);
+    _mm512_storeu_si512(out + (0 + c) * 16, _mm512_shuffle_i32x4(even01, even23, 0x88));
+    _mm512_storeu_si512(out + (4 + c) * 16, _mm512_shuffle_i32x4(odd01, odd23, 0x88));
+    _mm512_storeu_si512(out + (8 + c) * 16, _mm512_shuffle_i32x4(even01, even23, 0xdd));
+    _mm512_storeu_si512(out + (12 + c) * 16, _mm512_shuffle_i32x4(odd01, odd23, 0xdd));
+  }
+}
+
+#elif HWY_TARGET == HWY_AVX2
+
+struct Ints {
+  __m256i v[2];
+};
+HWY_INLINE Ints set1_i32(std::int32_t x) { return {{_mm256_set1_epi32(x), _mm256_set1_epi32(x)}}; }
+HWY_INLINE Ints load_ints(const void* p) {
+  const auto* from = static_cast<const __m256i*>(p);
+  return {{_mm256_loadu_si256(from), _mm256_loadu_si256(from + 1)}};
+}
+HWY_INLINE Lanes to_lanes(Ints a) { return {{Part{_mm256_cvtepi32_ps(a.v[0])}, Part{_mm256_cvtepi32_ps(a.v[1])}}}; }
+
+template <bool kSmall>
+HWY_INLINE Ints dot4(Ints sum, Ints w, Ints x) {
+  for (int h = 0; h < 2; ++h) {
+    if constexpr (kSmall) {
+      const __m256i pairs = _mm256_maddubs_epi16(w.v[h], x.v[h]);
+      sum.v[h] = _mm256_add_epi32(sum.v[h], _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+    } else {
+      const __m256i even = _mm256_madd_epi16(_mm256_and_si256(w.v[h], _mm256_set1_epi16(0xff)),
+                                             _mm256_srai_epi16(_mm256_slli_epi16(x.v[h], 8), 8));
+      const __m256i odd = _mm256_madd_epi16(_mm256_srli_epi16(w.v[h], 8), _mm256_srai_epi16(x.v[h], 8));
+      sum.v[h] = _mm256_add_epi32(sum.v[h], _mm256_add_epi32(even, odd));
+    }
+  }
+  return sum;
+}
+
+/// Eight by eight words of the transposition below.
+HWY_INLINE void transpose8(const std::uint32_t* in, std::int64_t stride, std::uint32_t* out) {
+  __m256i a[8], b[8];
+  for (int i = 0; i < 8; ++i) a[i] = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(in + i * stride));
+  for (int i = 0; i < 8; i += 2) {
+    b[i] = _mm256_unpacklo_epi32(a[i], a[i + 1]);
+    b[i + 1] = _mm256_unpackhi_epi32(a[i], a[i + 1]);
+  }
+  for (int i = 0; i < 8; i += 4) {
+    a[i] = _mm256_unpacklo_epi64(b[i], b[i + 2]);
+    a[i + 1] = _mm256_unpackhi_epi64(b[i], b[i + 2]);
+    a[i + 2] = _mm256_unpacklo_epi64(b[i + 1], b[i + 3]);
+    a[i + 3] = _mm256_unpackhi_epi64(b[i + 1], b[i + 3]);
+  }
+  for (int c = 0; c < 4; ++c) {
+    const auto at = [&](int j) { return reinterpret_cast<__m256i*>(out + j * 16); };
+    _mm256_storeu_si256(at(c), _mm256_permute2x128_si256(a[c], a[4 + c], 0x20));
+    _mm256_storeu_si256(at(4 + c), _mm256_permute2x128_si256(a[c], a[4 + c], 0x31));
+  }
+}
+
+/// out[j][i] = in[i][j]: 16 rows of 16 words, `stride` words apart in `in`, dense in `out`.
+HWY_INLINE void transpose16(const std::uint32_t* in, std::int64_t stride, std::uint32_t* out) {
+  for (int i = 0; i < 16; i += 8) {
+    for (int j = 0; j < 16; j += 8) transpose8(in + i * stride + j, stride, out + j * 16 + i);
+  }
+}
+
+#else
+
+struct Ints {
+  std::int32_t v[kLanes];
+};
+inline Ints set1_i32(std::int32_t x) {
+  Ints out;
+  for (std::int32_t& lane : out.v) lane = x;
+  return out;
+}
+inline Ints load_ints(const void* p) {
+  Ints out;
+  std::memcpy(out.v, p, sizeof out.v);
+  return out;
+}
+inline Lanes to_lanes(Ints a) {
+  Lanes out;
+  for (int i = 0; i < kLanes; ++i) out.v[i] = static_cast<float>(a.v[i]);
+  return out;
+}
+template <bool kSmall>
+inline Ints dot4(Ints sum, const Ints& w, const Ints& x) {
+  std::uint8_t codes[4 * kLanes];
+  std::int8_t inputs[4 * kLanes];
+  std::memcpy(codes, w.v, sizeof codes);
+  std::memcpy(inputs, x.v, sizeof inputs);
+  for (int i = 0; i < 4 * kLanes; ++i) sum.v[i / 4] += codes[i] * inputs[i];
+  return sum;
+}
+inline void transpose16(const std::uint32_t* in, std::int64_t stride, std::uint32_t* out) {
+  for (int i = 0; i < 16; ++i) {
+    for (int j = 0; j < 16; ++j) out[j * 16 + i] = in[i * stride + j];
+  }
+}
+
+#endif
+
+}  // namespace greta::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#endif
