@@ -30,6 +30,7 @@ test_packages=(
   openssh-server
   rsync
   python3
+  python3-numpy
 )
 
 check=false build_only=false list=false

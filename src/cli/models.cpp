@@ -191,14 +191,16 @@ class ProgressBar {
 
 void add_synth(CLI::App& models, Program& program) {
   struct Options {
-    std::string shape = "tiny", type = "f32", out;
+    std::string shape = "tiny", arch = "llama", type = "f32", out;
     std::uint64_t seed = 0;
-    int layers = 0, vocab = 0, heads = 0, kv_heads = 0, d_model = 0, ffn = 0, context = 0;
+    int layers = 0, vocab = 0, heads = 0, kv_heads = 0, d_model = 0, head_dim = 0, ffn = 0, context = 0, window = 0;
     bool tied = false, untied = false, force = false;
   };
   auto options = std::make_shared<Options>();
   CLI::App* synth = models.add_subcommand("synth", "writes a random-weight model with a byte-level vocabulary of its own");
   synth->add_option("--shape", options->shape, fmt::format("{}", fmt::join(synth_shape_names(), ", ")))->capture_default_str();
+  synth->add_option("--arch", options->arch, fmt::format("{}", fmt::join(synth_architecture_names(), ", ")))
+      ->capture_default_str();
   synth->add_option("--type", options->type, "of matrices: f32, f16, bf16, q8_0, q4_0")->capture_default_str();
   synth->add_option("--layers", options->layers, "instead of the shape's");
   synth->add_option("--seed", options->seed, "of the weights")->capture_default_str();
@@ -207,6 +209,8 @@ void add_synth(CLI::App& models, Program& program) {
   synth->add_option("--heads", options->heads, "query heads, instead of the shape's");
   synth->add_option("--kv-heads", options->kv_heads, "key and value heads, instead of the shape's");
   synth->add_option("--d-model", options->d_model, "width, instead of the shape's");
+  synth->add_option("--head-dim", options->head_dim, "elements of a head, instead of width / heads");
+  synth->add_option("--window", options->window, "keys that a windowed layer's token sees, instead of the architecture's 32");
   synth->add_option("--ffn", options->ffn, "width of the feed-forward half, instead of the shape's");
   synth->add_option("--context", options->context, "positions, instead of the shape's");
   CLI::Option* tied = synth->add_flag("--tied", options->tied, "the head is the embedding table");
@@ -215,6 +219,7 @@ void add_synth(CLI::App& models, Program& program) {
   synth->callback([synth, options, &program] {
     program.action = [synth, options] {
       SynthSpec spec = synth_shape(options->shape);
+      set_architecture(spec, options->arch);
       const auto dtype = dtype_from_name(options->type);
       if (!dtype || *dtype == DType::f64 || *dtype == DType::q8_f32) fail("--type {} is unknown; known: f32, f16, bf16, q8_0, q4_0", quote(options->type));
       spec.dtype = *dtype;
@@ -227,6 +232,9 @@ void add_synth(CLI::App& models, Program& program) {
       override_with("--heads", options->heads, spec.n_heads);
       override_with("--kv-heads", options->kv_heads, spec.n_kv_heads);
       override_with("--d-model", options->d_model, spec.d_model);
+      override_with("--head-dim", options->head_dim, spec.head_dim);
+      override_with("--window", options->window, spec.window);
+      if (synth->count("--head-dim") > 0 && options->head_dim < 1) fail("synth: --head-dim is {}, wanted at least 1", options->head_dim);
       override_with("--ffn", options->ffn, spec.d_ff);
       override_with("--context", options->context, spec.context_length);
       if (options->tied || options->untied) spec.tied_head = options->tied;

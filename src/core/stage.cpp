@@ -5,10 +5,11 @@
 namespace greta {
 namespace {
 constexpr std::array<std::string_view, kStageCount> kNames{
-    "x_in",          "attn_norm",    "attn_norm_q8", "q",           "k",           "v",         "q_norm",      "k_norm",
-    "q_rope",        "k_rope",       "k_cache",      "v_cache",     "attn_scores", "attn_probs", "attn_out",   "attn_out_q8",
-    "wo_out",        "x_after_attn", "ffn_norm",     "ffn_norm_q8", "ffn_gate",    "ffn_up",    "ffn_act",     "ffn_act_q8",
-    "mlp_out",       "x_after_mlp",  "x_out",        "final_rms",   "lm_head_in",  "lm_head_in_q8", "logits"};
+    "x_in",       "attn_norm",      "attn_norm_q8",  "q",           "k",           "v",          "q_norm",     "k_norm",
+    "q_rope",     "k_rope",         "k_cache",       "v_cache",     "attn_scores", "attn_probs", "attn_out",   "attn_out_q8",
+    "wo_out",     "attn_post_norm", "x_after_attn",  "ffn_norm",    "ffn_norm_q8", "ffn_gate",   "ffn_up",     "ffn_act",
+    "ffn_act_q8", "mlp_out",        "ffn_post_norm", "x_after_mlp", "x_out",       "final_rms",  "lm_head_in", "lm_head_in_q8",
+    "head_out",   "logits"};
 constexpr auto kAll = [] {
   std::array<Stage, kStageCount> all{};
   for (int i = 0; i < kStageCount; ++i) all[static_cast<std::size_t>(i)] = static_cast<Stage>(i);

@@ -26,6 +26,7 @@ enum class Stage : std::uint8_t {
   attn_out,
   attn_out_q8,
   wo_out,
+  attn_post_norm,
   x_after_attn,
   ffn_norm,
   ffn_norm_q8,
@@ -34,16 +35,19 @@ enum class Stage : std::uint8_t {
   ffn_act,
   ffn_act_q8,
   mlp_out,
+  ffn_post_norm,
   x_after_mlp,
   x_out,
   final_rms,
   lm_head_in,
   lm_head_in_q8,
+  head_out,
   logits,
 };
 inline constexpr int kStageCount = static_cast<int>(Stage::logits) + 1;
 
-/// Layer number of the stages that exist once a token (`final_rms`, `lm_head_in`, `lm_head_in_q8`, `logits`): in order after all layers.
+/// Layer number of the stages that exist once a token (`final_rms`, `lm_head_in`, `lm_head_in_q8`, `head_out`, `logits`): in order
+/// after all layers.
 /// In files it is written as the number of layers of the model.
 inline constexpr bool once_per_token(Stage stage) { return stage >= Stage::final_rms; }
 

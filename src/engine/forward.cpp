@@ -1,7 +1,6 @@
 #include "engine/forward.h"
 
 #include <algorithm>
-#include <cmath>
 #include <cstdint>
 #include <initializer_list>
 #include <map>
@@ -15,14 +14,6 @@ class Pass {
  public:
   Pass(const Model& model, const Batch& batch, KvView& kv, const Plan& plan, Ops& ops, Probe* probe, Workspace& ws)
       : c_(model.config), w_(model.weights), batch_(batch), kv_(kv), plan_(plan), ops_(ops), probe_(probe), ws_(ws) {
-    rope_ = {.theta = c_.rope_theta,
-             .head_dim = c_.head_dim,
-             .n_rot = c_.rope_dim,
-             .interleaved = c_.rope_interleaved,
-             .linear_scale = c_.rope_linear_scale,
-             .freq_factors = w_.rope_freq_factors};
-    attention_ = {.n_heads = c_.n_heads, .n_kv_heads = c_.n_kv_heads, .head_dim = c_.head_dim,
-                  .scale = 1.0 / std::sqrt(static_cast<double>(c_.head_dim))};
     ws_.positions.clear();
     for (const RowId& row : batch.rows) ws_.positions.push_back(row.position);
     lay_out_scores();
@@ -30,7 +21,7 @@ class Pass {
 
   TensorView run() {
     TensorView x = next(ws_.x, Stage::x_in, 0, c_.d_model);  // [n, d]
-    ops_.embed(at(Stage::x_in, 0), w_.embedding, batch_.tokens, x);
+    ops_.embed(at(Stage::x_in, 0), w_.embedding, batch_.tokens, c_.embedding_scale, x);
     for (int layer = 0; layer < c_.n_layers; ++layer) {
       if (layer > 0) x = ops_.handoff(at(Stage::x_in, layer), x);
       tap(Stage::x_in, layer, x);
@@ -45,21 +36,24 @@ class Pass {
  private:
   TensorView attention_block(int l, const TensorView& x) {
     const LayerWeights& w = w_.layers[static_cast<std::size_t>(l)];
+    const RopeParams turn = rope_params(l);
+    const AttentionParams attention = attention_params(l);
     const std::int64_t q_dim = std::int64_t{c_.n_heads} * c_.head_dim, kv_dim = std::int64_t{c_.n_kv_heads} * c_.head_dim;
 
-    const TensorView h = next(ws_.attn_norm, Stage::attn_norm, l, c_.d_model);  // [n, d]
-    ops_.rmsnorm(at(Stage::attn_norm, l), x, w.attn_norm, c_.rms_eps, h);
-    tap(Stage::attn_norm, l, h);
+    const TensorView h = norm(ws_.attn_norm, Stage::attn_norm, l, x, w.attn_norm);  // [n, d]
     const TensorView hq = quantised(ws_.attn_norm_q8, Stage::attn_norm_q8, l, h, {w.wq, w.wk, w.wv});
     const TensorView q = project(ws_.q, Stage::q, l, hq, w.wq, w.bq, q_dim);   // [n, n_heads*hd]
     const TensorView k = project(ws_.k, Stage::k, l, hq, w.wk, w.bk, kv_dim);  // [n, n_kv_heads*hd]
     const TensorView v = project(ws_.v, Stage::v, l, hq, w.wv, w.bv, kv_dim);  // [n, n_kv_heads*hd]
 
+    const TensorView qn = norm(ws_.q_norm, Stage::q_norm, l, q, w.q_norm);  // every head by itself
+    const TensorView kn = norm(ws_.k_norm, Stage::k_norm, l, k, w.k_norm);
+
     const TensorView qr = next(ws_.q_rope, Stage::q_rope, l, q_dim);
-    ops_.rope(at(Stage::q_rope, l), q, rope_, ws_.positions, qr);
+    ops_.rope(at(Stage::q_rope, l), qn, turn, ws_.positions, qr);
     tap(Stage::q_rope, l, qr);
     const TensorView kr = next(ws_.k_rope, Stage::k_rope, l, kv_dim);
-    ops_.rope(at(Stage::k_rope, l), k, rope_, ws_.positions, kr);
+    ops_.rope(at(Stage::k_rope, l), kn, turn, ws_.positions, kr);
     tap(Stage::k_rope, l, kr);
 
     ops_.kv_write(at(Stage::k_cache, l), kr, KvPart::k, kv_);
@@ -68,38 +62,38 @@ class Pass {
     tap_cache(Stage::v_cache, l, KvPart::v);
 
     const TensorView scores = next_scores(ws_.scores, Stage::attn_scores, l);  // row: [n_heads, pos+1]
-    ops_.qk(at(Stage::attn_scores, l), qr, attention_, kv_, scores);
+    ops_.qk(at(Stage::attn_scores, l), qr, attention, kv_, scores);
     tap(Stage::attn_scores, l, scores);
     const TensorView probs = next_scores(ws_.probs, Stage::attn_probs, l);  // row: [n_heads, pos+1]
-    ops_.softmax(at(Stage::attn_probs, l), scores, attention_, probs);
+    ops_.softmax(at(Stage::attn_probs, l), scores, attention, probs);
     tap(Stage::attn_probs, l, probs);
     const TensorView out = next(ws_.attn_out, Stage::attn_out, l, q_dim);  // [n, n_heads*hd]
-    ops_.pv(at(Stage::attn_out, l), probs, attention_, kv_, out);
+    ops_.pv(at(Stage::attn_out, l), probs, attention, kv_, out);
     tap(Stage::attn_out, l, out);
 
     const TensorView oq = quantised(ws_.attn_out_q8, Stage::attn_out_q8, l, out, {w.wo});
     const TensorView wo = project(ws_.wo_out, Stage::wo_out, l, oq, w.wo, w.bo, c_.d_model);  // [n, d]
+    const TensorView branch = norm(ws_.attn_post_norm, Stage::attn_post_norm, l, wo, w.attn_post_norm);
     const TensorView sum = next(ws_.x_after_attn, Stage::x_after_attn, l, c_.d_model);
-    ops_.add(at(Stage::x_after_attn, l), x, wo, sum);
+    ops_.add(at(Stage::x_after_attn, l), x, branch, sum);
     tap(Stage::x_after_attn, l, sum);
     return sum;
   }
 
   TensorView mlp_block(int l, const TensorView& x) {
     const LayerWeights& w = w_.layers[static_cast<std::size_t>(l)];
-    const TensorView h = next(ws_.ffn_norm, Stage::ffn_norm, l, c_.d_model);  // [n, d]
-    ops_.rmsnorm(at(Stage::ffn_norm, l), x, w.ffn_norm, c_.rms_eps, h);
-    tap(Stage::ffn_norm, l, h);
+    const TensorView h = norm(ws_.ffn_norm, Stage::ffn_norm, l, x, w.ffn_norm);  // [n, d]
     const TensorView hq = quantised(ws_.ffn_norm_q8, Stage::ffn_norm_q8, l, h, {w.gate, w.up});
     const TensorView gate = project(ws_.gate, Stage::ffn_gate, l, hq, w.gate, w.bgate, c_.d_ff);  // [n, d_ff]
     const TensorView up = project(ws_.up, Stage::ffn_up, l, hq, w.up, w.bup, c_.d_ff);            // [n, d_ff]
     const TensorView act = next(ws_.act, Stage::ffn_act, l, c_.d_ff);
-    ops_.silu_mul(at(Stage::ffn_act, l), gate, up, act);
+    ops_.act_mul(at(Stage::ffn_act, l), c_.activation, gate, up, act);
     tap(Stage::ffn_act, l, act);
     const TensorView aq = quantised(ws_.act_q8, Stage::ffn_act_q8, l, act, {w.down});
     const TensorView out = project(ws_.mlp_out, Stage::mlp_out, l, aq, w.down, w.bdown, c_.d_model);  // [n, d]
+    const TensorView branch = norm(ws_.ffn_post_norm, Stage::ffn_post_norm, l, out, w.ffn_post_norm);
     const TensorView sum = next(ws_.x, Stage::x_after_mlp, l, c_.d_model);
-    ops_.add(at(Stage::x_after_mlp, l), x, out, sum);
+    ops_.add(at(Stage::x_after_mlp, l), x, branch, sum);
     tap(Stage::x_after_mlp, l, sum);
     return sum;
   }
@@ -117,7 +111,14 @@ class Pass {
     tap(Stage::lm_head_in, l, in);
     const TensorView iq = quantised(ws_.lm_head_in_q8, Stage::lm_head_in_q8, l, in, {w_.lm_head});
     const TensorView logits = ws_.logits.next(Stage::logits, l, plan_.activations, chosen.rows, c_.vocab_size);
-    ops_.matmul(site(Stage::logits), iq, w_.lm_head, WeightView{}, logits);
+    if (c_.final_softcap > 0) {
+      const TensorView raw = ws_.head_out.next(Stage::head_out, l, plan_.activations, chosen.rows, c_.vocab_size);
+      ops_.matmul(site(Stage::head_out), iq, w_.lm_head, WeightView{}, raw);
+      tap(Stage::head_out, l, raw);
+      ops_.softcap(site(Stage::logits), raw, c_.final_softcap, logits);
+    } else {
+      ops_.matmul(site(Stage::logits), iq, w_.lm_head, WeightView{}, logits);
+    }
     tap(Stage::logits, l, logits);
     return logits;
   }
@@ -137,6 +138,33 @@ class Pass {
     ops_.quantize({stage, layer, x.rows}, x, codes);
     tap(stage, layer, codes);
     return codes;
+  }
+
+  /// `x` itself where the model has no such norm.
+  TensorView norm(Buffer& buffer, Stage stage, int layer, const TensorView& x, const WeightView& weight) {
+    if (!weight) return x;
+    const TensorView out = next(buffer, stage, layer, x.n_cols);
+    ops_.rmsnorm(at(stage, layer), x, weight, c_.rms_eps, out);
+    tap(stage, layer, out);
+    return out;
+  }
+
+  RopeParams rope_params(int layer) const {
+    const LayerAttention own = c_.layer_attention(layer);
+    return {.theta = own.rope_theta,
+            .head_dim = c_.head_dim,
+            .n_rot = c_.rope_dim,
+            .interleaved = c_.rope_interleaved,
+            .linear_scale = own.rope_linear_scale,
+            .freq_factors = w_.rope_freq_factors};
+  }
+  AttentionParams attention_params(int layer) const {
+    return {.n_heads = c_.n_heads,
+            .n_kv_heads = c_.n_kv_heads,
+            .head_dim = c_.head_dim,
+            .scale = c_.attention_scale,
+            .softcap = c_.attention_softcap,
+            .window = c_.layer_attention(layer).window};
   }
 
   OpSite at(Stage stage, int layer) const { return {stage, layer, batch_.rows}; }
@@ -206,8 +234,6 @@ class Pass {
   Ops& ops_;
   Probe* probe_;
   Workspace& ws_;
-  RopeParams rope_;
-  AttentionParams attention_;
   std::size_t score_bytes_ = 0;
 };
 

@@ -36,7 +36,7 @@ class Buffer {
 struct Workspace {
   Buffer x{0}, attn_norm{1}, q{2}, k{3}, v{4}, q_rope{5}, k_rope{6}, scores{7}, probs{8}, attn_out{9}, wo_out{10},
       x_after_attn{11}, ffn_norm{12}, gate{13}, up{14}, act{15}, mlp_out{16}, final_rms{17}, logits{18}, attn_norm_q8{19}, attn_out_q8{20},
-      ffn_norm_q8{21}, act_q8{22}, lm_head_in_q8{23};
+      ffn_norm_q8{21}, act_q8{22}, lm_head_in_q8{23}, q_norm{24}, k_norm{25}, attn_post_norm{26}, ffn_post_norm{27}, head_out{28};
   std::vector<std::int32_t> positions;    // of the current call's rows
   std::vector<RowExtent> score_extents;   // of the current call, [n_heads, pos+1] a row
   std::vector<RowExtent> logit_extents;   // rows of x that the head computes

@@ -10,15 +10,18 @@ constexpr std::array kWithInput{
     Stage::attn_norm,  Stage::q,           Stage::k,        Stage::v,      Stage::q_rope,       Stage::k_rope,   Stage::k_cache,
     Stage::v_cache,    Stage::attn_scores, Stage::attn_probs, Stage::attn_out, Stage::wo_out,   Stage::x_after_attn,
     Stage::ffn_norm,   Stage::ffn_gate,    Stage::ffn_up,   Stage::ffn_act, Stage::mlp_out,      Stage::x_after_mlp,
-    Stage::x_in,       Stage::x_out,       Stage::final_rms, Stage::lm_head_in, Stage::logits};
-constexpr std::array kNorms{Stage::attn_norm, Stage::ffn_norm, Stage::final_rms};
+    Stage::x_in,       Stage::x_out,       Stage::final_rms, Stage::lm_head_in, Stage::logits,
+    Stage::q_norm,     Stage::k_norm,      Stage::attn_post_norm, Stage::ffn_post_norm, Stage::head_out};
+constexpr std::array kNorms{Stage::attn_norm, Stage::q_norm,        Stage::k_norm,   Stage::attn_post_norm,
+                            Stage::ffn_norm,  Stage::ffn_post_norm, Stage::final_rms};
 constexpr std::array kAnywhere{
     Stage::x_in,     Stage::attn_norm,    Stage::q,        Stage::k,        Stage::v,        Stage::q_rope,  Stage::k_rope,
     Stage::k_cache,  Stage::v_cache,      Stage::attn_scores, Stage::attn_probs, Stage::attn_out, Stage::wo_out,
     Stage::x_after_attn, Stage::ffn_norm, Stage::ffn_gate, Stage::ffn_up,   Stage::ffn_act,  Stage::mlp_out, Stage::x_after_mlp,
-    Stage::x_out,    Stage::final_rms,    Stage::lm_head_in, Stage::logits};
+    Stage::x_out,    Stage::final_rms,    Stage::lm_head_in, Stage::logits,
+    Stage::q_norm,   Stage::k_norm,       Stage::attn_post_norm, Stage::ffn_post_norm, Stage::head_out};
 constexpr std::array kMatmuls{Stage::q,      Stage::k,       Stage::v,      Stage::wo_out, Stage::ffn_gate,
-                              Stage::ffn_up, Stage::mlp_out, Stage::logits};
+                              Stage::ffn_up, Stage::mlp_out, Stage::head_out, Stage::logits};
 constexpr std::array kRopes{Stage::q_rope, Stage::k_rope};
 constexpr std::array kSlots{Stage::k_cache, Stage::v_cache};
 

@@ -231,8 +231,9 @@ void FaultyOps::keep(const OpSite& site, const TensorView& out) {
   }
 }
 
-void FaultyOps::embed(const OpSite& site, const WeightView& table, std::span<const std::int32_t> tokens, TensorView out) {
-  inner_.embed(site, table, tokens, out);
+void FaultyOps::embed(const OpSite& site, const WeightView& table, std::span<const std::int32_t> tokens, double scale,
+                      TensorView out) {
+  inner_.embed(site, table, tokens, scale, out);
   spoil_output(site, out);
   keep(site, out);
 }
@@ -328,10 +329,14 @@ void FaultyOps::add(const OpSite& site, const TensorView& a, const TensorView& b
   });
 }
 
-void FaultyOps::silu_mul(const OpSite& site, const TensorView& gate, const TensorView& up, TensorView out) {
+void FaultyOps::act_mul(const OpSite& site, Activation act, const TensorView& gate, const TensorView& up, TensorView out) {
   vary(site, out, [&](RowPick& pick, const Variation& v) {
-    inner_.silu_mul(pick.site(), pick.input(v, gate), pick(up), pick(out));
+    inner_.act_mul(pick.site(), act, pick.input(v, gate), pick(up), pick(out));
   });
+}
+
+void FaultyOps::softcap(const OpSite& site, const TensorView& x, double cap, TensorView out) {
+  vary(site, out, [&](RowPick& pick, const Variation& v) { inner_.softcap(pick.site(), pick.input(v, x), cap, pick(out)); });
 }
 
 void FaultyOps::quantize(const OpSite& site, const TensorView& x, TensorView out) {

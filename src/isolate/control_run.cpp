@@ -46,7 +46,8 @@ double ulp_away(double x, DType dtype) {
 
 bool usable(double x) { return std::isfinite(x) && std::abs(x) > 1e-4 && std::abs(x) < 1e4; }
 
-/// A seeded element of the slice that a perturbation moves by a normal number; 0 without a slice.
+/// A seeded element of the slice that a perturbation moves by a normal number; 0 without a slice. A sliding window may hide all of
+/// a slice of scores, and no perturbation moves an infinity: then the key of the row's own token, for the first head.
 std::int64_t choose_element(const StageRecord& record, Random& random) {
   const auto& sample = record.print.sample;
   if (sample.empty()) return 0;
@@ -58,7 +59,10 @@ std::int64_t choose_element(const StageRecord& record, Random& random) {
   const auto larger = [](double x, double y) {
     return (std::isfinite(x) ? std::abs(x) : 0) < (std::isfinite(y) ? std::abs(y) : 0);
   };
-  return std::max_element(sample.begin(), sample.end(), larger) - sample.begin();
+  const auto largest = std::max_element(sample.begin(), sample.end(), larger);
+  const bool of_keys = record.stage == Stage::attn_scores || record.stage == Stage::attn_probs;
+  if (of_keys && (!std::isfinite(*largest) || *largest == 0) && record.position < record.print.count) return record.position;
+  return largest - sample.begin();
 }
 
 /// 4 times what the thresholds allow the row, and at least 2 ULP of the stored type, as less would be rounded away. Of a row

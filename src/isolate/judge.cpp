@@ -97,9 +97,11 @@ Judgement judge_aligned(const Case& one, const RunInfo& run) {
   if (const Finding* above = first_above(comparison); above != nullptr && headline != nullptr) {
     const Difference& d = headline->difference;
     const bool not_finite = d.nan_b > 0 || (d.inf_b > 0 && d.inf_a == 0);
+    const bool masks_differ = !not_finite && infinities_differ(d);
     std::string detail = found_at(*headline);
     if (!headline->above) detail += fmt::format(" (not bit-equal; above the thresholds from {})", found_at(*above));
     if (not_finite) detail += fmt::format("; {} NaN and {} Inf in B", d.nan_b, d.inf_b);
+    if (masks_differ) detail += fmt::format("; {} Inf in A and {} in B: the masks differ", d.inf_a, d.inf_b);
     return {not_finite ? Reason::nan_in_b : Reason::above_threshold, detail};
   }
   if (auto judgement = vacuous(one, run)) return *judgement;

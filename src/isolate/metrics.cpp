@@ -25,20 +25,29 @@ bool same_statistics(const Fingerprint& a, const Fingerprint& b) {
 
 bool all_zero(const Fingerprint& print) { return print.count > 0 && print.zero == print.count; }
 
-/// Root mean square of the elements, infinite where one is not finite.
+/// Root mean square of the finite elements.
 double slice_rms(std::span<const double> x) {
-  if (x.empty()) return 0;
   double sum = 0;
-  for (const double value : x) sum += value * value;
-  return std::isnan(sum) ? kInfinity : std::sqrt(sum / static_cast<double>(x.size()));
+  std::int64_t n = 0;
+  for (const double value : x) {
+    if (!std::isfinite(value)) continue;
+    sum += value * value;
+    ++n;
+  }
+  return n == 0 ? 0 : std::sqrt(sum / static_cast<double>(n));
 }
 
+/// Elements that are masked on both sides are equal, and no part of the rows' size: they must not dilute a difference.
+bool masked(double a, double b) { return std::isinf(a) && a == b; }
+
 double slice_error_rms(std::span<const double> a, std::span<const double> b) {
-  const std::size_t n = std::min(a.size(), b.size());
   double sum = 0;
-  for (std::size_t i = 0; i < n; ++i) {
+  std::int64_t n = 0;
+  for (std::size_t i = 0; i < std::min(a.size(), b.size()); ++i) {
+    if (masked(a[i], b[i])) continue;
     const double error = element_error(a[i], b[i]);
     sum += error * error;
+    ++n;
   }
   return n == 0 ? 0 : std::sqrt(sum / static_cast<double>(n));
 }
@@ -46,7 +55,8 @@ double slice_error_rms(std::span<const double> a, std::span<const double> b) {
 void measure_rms(const Fingerprint& a, const Fingerprint& b, Difference& d) {
   double of_a = a.rms;
   if (const auto norm = sketch_norm(a.sketch, b.sketch); norm && a.count > 0) {
-    d.rms = *norm / std::sqrt(static_cast<double>(a.count));
+    const std::int64_t finite = std::max(a.count - a.nan - a.inf, b.count - b.nan - b.inf);  // what the sketches hold
+    d.rms = *norm / std::sqrt(static_cast<double>(std::max<std::int64_t>(finite, 1)));
     d.rms_from = RmsFrom::sketch;
   } else if (d.slice_n > 0) {
     const auto n = static_cast<std::size_t>(d.slice_n);
@@ -83,6 +93,7 @@ std::optional<double> slice_cosine(std::span<const double> a, std::span<const do
   const std::size_t n = std::min(a.size(), b.size());
   double dot = 0, aa = 0, bb = 0;
   for (std::size_t i = 0; i < n; ++i) {
+    if (masked(a[i], b[i])) continue;
     dot += a[i] * b[i];
     aa += a[i] * a[i];
     bb += b[i] * b[i];
@@ -129,6 +140,10 @@ Difference difference(const StageRecord& left, const StageRecord& right) {
   return d;
 }
 
+bool infinities_differ(const Difference& d) {
+  return (d.inf_b > 0 && d.inf_a == 0) || (d.hashed && d.inf_a != d.inf_b);
+}
+
 bool judged_absolutely(Stage stage, const Difference& difference) {
   return stage == Stage::attn_probs || (difference.rms && !difference.rel);
 }
@@ -136,7 +151,7 @@ bool judged_absolutely(Stage stage, const Difference& difference) {
 bool above(const Thresholds& thresholds, Stage stage, const Difference& d) {
   if (d.bit_equal) return false;
   if (d.nan_a > 0) return false;  // nothing can be said against side B
-  if (d.counts_differ || d.nan_b > 0 || (d.inf_b > 0 && d.inf_a == 0)) return true;
+  if (d.counts_differ || d.nan_b > 0 || infinities_differ(d)) return true;
   if (d.mae && *d.mae > thresholds.mae) return true;
   const std::optional<double>& size = judged_absolutely(stage, d) ? d.rms : d.rel;
   return size && *size > thresholds.rel;

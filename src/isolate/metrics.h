@@ -60,8 +60,10 @@ Difference difference(const StageRecord& a, const StageRecord& b);
 /// Rows of probabilities are bounded by 1 and mostly near 0, so a relative error would judge the tail: `attn_probs` is judged
 /// by the absolute RMS instead; so is any row whose RMS on side A is 0.
 bool judged_absolutely(Stage stage, const Difference& difference);
-/// Above the thresholds: slice MAE > mae, or relative (for some absolute) RMS > rel, or a NaN or Inf on side B only, or lengths
-/// that differ. False for equal hashes.
+/// Infinities of whole rows are counted otherwise in A than in B, or B alone has any. Masked scores are -infinity in both.
+bool infinities_differ(const Difference& difference);
+/// Above the thresholds: slice MAE > mae, or relative (for some absolute) RMS > rel, or a NaN on side B only, or infinities or
+/// lengths that differ. False for equal hashes.
 bool above(const Thresholds& thresholds, Stage stage, const Difference& difference);
 
 }  // namespace greta::isolate

@@ -95,6 +95,11 @@ void refuse_what_would_be_wrong(const ConfigReader& in) {
   if (in.file().optional_bool(in.key("use_parallel_residual")).value_or(false)) {
     fail("{}: '{}' is true: only sequential residuals are supported", file, in.key("use_parallel_residual"));
   }
+  for (const char* factor : {"embedding_scale", "residual_scale", "logit_scale", "attention.scale", "attention.clamp_kqv",
+                             "attention.max_alibi_bias"}) {
+    const double value = in.file().optional_float(in.key(factor)).value_or(0.0);
+    if (value != 0.0) fail("{}: '{}' is {}: this architecture is computed without it", file, in.key(factor), value);
+  }
 }
 
 }  // namespace
@@ -140,6 +145,48 @@ std::optional<double> ConfigReader::number(std::string_view suffix, double low, 
   return value;
 }
 
+int ConfigReader::window_or_none() const {
+  const std::int64_t window = file_.optional_int(key("attention.sliding_window")).value_or(0);
+  if (window < 0 || window > kMaxContext) {
+    fail("{}: key '{}' is {}, wanted 0 to {}", file_.path().string(), key("attention.sliding_window"), window, kMaxContext);
+  }
+  return static_cast<int>(window);
+}
+
+int ConfigReader::required_window() const { return required("attention.sliding_window", kMaxContext); }
+
+void ConfigReader::refuse_window() const {
+  if (const int window = window_or_none(); window != 0) {
+    fail("{}: key '{}' is {}: sliding windows of this architecture are not supported", file_.path().string(),
+         key("attention.sliding_window"), window);
+  }
+}
+
+void ConfigReader::require_window_period(int period) const {
+  const std::string full = key("attention.sliding_window_pattern");
+  const GgufValue* value = file_.find(full);
+  if (value == nullptr) return;
+  if (value->type == GgufType::array) fail("{}: key '{}' is an array, wanted {}", file_.path().string(), full, period);
+  if (const auto given = file_.optional_int(full); *given != period) {
+    fail("{}: key '{}' is {}: only {} is supported", file_.path().string(), full, *given, period);
+  }
+}
+
+double ConfigReader::cap(std::string_view suffix) const { return number(suffix, 0.0, true).value_or(0.0); }
+
+double ConfigReader::required_cap(std::string_view suffix) const {
+  const auto cap = number(suffix, 0.0, false);
+  if (!cap) fail("{}: key '{}' is missing, wanted a number above 0", file_.path().string(), key(suffix));
+  return *cap;
+}
+
+LayerAttention ModelConfig::layer_attention(int layer) const {
+  const bool windowed = window > 0 && (window_period <= 1 || layer % window_period < window_period - 1);
+  if (!windowed) return {0, rope_theta, rope_linear_scale};
+  if (window_rope_theta > 0) return {window, window_rope_theta, 1.0};
+  return {window, rope_theta, rope_linear_scale};
+}
+
 ModelConfig read_decoder_config(const Gguf& file, std::string_view architecture) {
   const ConfigReader in(file, architecture);
   refuse_what_would_be_wrong(in);
@@ -153,6 +200,7 @@ ModelConfig read_decoder_config(const Gguf& file, std::string_view architecture)
   if (!d_ff) fail("{}: key '{}' is missing, wanted 1 to {}", file.path().string(), in.key("feed_forward_length"), kMaxWidth);
   config.d_ff = *d_ff;
   read_heads(in, config);
+  config.attention_scale = 1.0 / std::sqrt(static_cast<double>(config.head_dim));
   read_rope(in, config);
   const auto eps = in.number("attention.layer_norm_rms_epsilon", 0.0, true);
   if (!eps) fail("{}: key '{}' is missing, wanted a number", file.path().string(), in.key("attention.layer_norm_rms_epsilon"));

@@ -4,9 +4,18 @@
 #include <cstdint>
 #include <string>
 
+#include "core/activation.h"
+
 namespace greta {
 
 class Gguf;
+
+/// What attention needs to know of a layer.
+struct LayerAttention {
+  int window = 0;  // last keys that a row sees, itself included; 0: all
+  double rope_theta = 10000.0;
+  double rope_linear_scale = 1.0;
+};
 
 struct ModelConfig {
   std::string architecture;  // GGUF general.architecture
@@ -24,6 +33,15 @@ struct ModelConfig {
   int rope_dim = 0;
   double rope_linear_scale = 1.0;
   bool rope_interleaved = true;
+  double embedding_scale = 1.0;  // factor of the embedding's rows
+  double attention_scale = 0.0;  // factor of q.k
+  double attention_softcap = 0.0, final_softcap = 0.0;  // 0: none
+  Activation activation = Activation::silu;
+  int window = 0;         // of windowed layers; 0: the model has none
+  int window_period = 1;  // the last layer of every so many sees all keys; 1: every layer is windowed
+  double window_rope_theta = 0.0;  // of windowed layers, which then do not scale positions; 0: as all others
+
+  LayerAttention layer_attention(int layer) const;
 };
 
 /// By the architecture that the file names. Throws Error, one line: an unknown architecture (with the known ones), a missing or

@@ -23,6 +23,17 @@ class ConfigReader {
   std::optional<int> uniform(std::string_view suffix, int n_layers, int max) const;
   /// Finite and above `low` (or equal to it where `or_equal`).
   std::optional<double> number(std::string_view suffix, double low, bool or_equal) const;
+  /// `attention.sliding_window`; 0 where it is absent or 0.
+  int window_or_none() const;
+  /// The same, for architectures that need one.
+  int required_window() const;
+  /// For architectures without one: throws Error where the file has one.
+  void refuse_window() const;
+  /// Throws Error where `attention.sliding_window_pattern` says another alternation than every `period`-th layer unwindowed.
+  void require_window_period(int period) const;
+  /// A cap on scores or logits; 0 where it is absent or 0.
+  double cap(std::string_view suffix) const;
+  double required_cap(std::string_view suffix) const;
   const Gguf& file() const { return file_; }
 
  private:

@@ -14,6 +14,7 @@
 #include "core/blocks.h"
 #include "core/error.h"
 #include "core/quote.h"
+#include "model/arch/architecture.h"
 #include "model/gguf_writer.h"
 
 namespace greta {
@@ -59,6 +60,14 @@ float bell(std::uint64_t key, std::uint64_t index) {
   return static_cast<float>(sum - 2 * 65535) * kPerDeviation;
 }
 
+int head_dim_of(const SynthSpec& spec) { return spec.head_dim > 0 ? spec.head_dim : spec.d_model / spec.n_heads; }
+
+const Architecture& architecture_of(const SynthSpec& spec) {
+  const Architecture* found = architecture_named(spec.architecture);
+  if (found == nullptr) fail("synth: architecture {} is unknown", quote(spec.architecture));
+  return *found;
+}
+
 class ModelMaker {
  public:
   ModelMaker(const SynthSpec& spec, GgufWriter& writer) : spec_(spec), writer_(writer) {}
@@ -81,7 +90,8 @@ class ModelMaker {
   void matrix(std::string name, std::int64_t rows, std::int64_t cols, double gain = 1.0) {
     add(std::move(name), spec_.dtype, rows, cols, 0.0f, gain / std::sqrt(static_cast<double>(cols)));
   }
-  void norm(std::string name) { add(std::move(name), DType::f32, 1, spec_.d_model, 1.0f, 0.1); }
+  void norm(std::string name) { norm(std::move(name), spec_.d_model); }
+  void norm(std::string name, std::int64_t size) { add(std::move(name), DType::f32, 1, size, 1.0f, 0.1); }
   void write_piece(const Piece& piece, std::vector<float>& values, std::vector<std::byte>& bytes);
 
   const SynthSpec& spec_;
@@ -107,23 +117,30 @@ std::uint32_t file_type(DType dtype) {
 
 void ModelMaker::describe() {
   const auto u32 = [](int value) { return static_cast<std::uint32_t>(value); };
-  const int head_dim = spec_.d_model / spec_.n_heads;
-  writer_.set("general.architecture", "llama");
+  const std::string prefix = spec_.architecture + ".";
+  writer_.set("general.architecture", spec_.architecture);
   writer_.set("general.name", fmt::format("greta synthetic {}, seed {}", spec_.shape_name, spec_.seed));
   writer_.set("general.file_type", file_type(spec_.dtype));
   writer_.set("general.quantization_version", 2u);
-  writer_.set("llama.block_count", u32(spec_.n_layers));
-  writer_.set("llama.context_length", u32(spec_.context_length));
-  writer_.set("llama.embedding_length", u32(spec_.d_model));
-  writer_.set("llama.feed_forward_length", u32(spec_.d_ff));
-  writer_.set("llama.attention.head_count", u32(spec_.n_heads));
-  writer_.set("llama.attention.head_count_kv", u32(spec_.n_kv_heads));
-  writer_.set("llama.attention.key_length", u32(head_dim));
-  writer_.set("llama.attention.value_length", u32(head_dim));
-  writer_.set("llama.attention.layer_norm_rms_epsilon", 1e-5f);
-  writer_.set("llama.rope.dimension_count", u32(head_dim));
-  writer_.set("llama.rope.freq_base", static_cast<float>(spec_.rope_theta));
-  writer_.set("llama.vocab_size", u32(spec_.vocab_size));
+  writer_.set(prefix + "block_count", u32(spec_.n_layers));
+  writer_.set(prefix + "context_length", u32(spec_.context_length));
+  writer_.set(prefix + "embedding_length", u32(spec_.d_model));
+  writer_.set(prefix + "feed_forward_length", u32(spec_.d_ff));
+  writer_.set(prefix + "attention.head_count", u32(spec_.n_heads));
+  writer_.set(prefix + "attention.head_count_kv", u32(spec_.n_kv_heads));
+  writer_.set(prefix + "attention.key_length", u32(head_dim_of(spec_)));
+  writer_.set(prefix + "attention.value_length", u32(head_dim_of(spec_)));
+  writer_.set(prefix + "attention.layer_norm_rms_epsilon", 1e-5f);
+  writer_.set(prefix + "rope.dimension_count", u32(head_dim_of(spec_)));
+  writer_.set(prefix + "rope.freq_base", static_cast<float>(spec_.rope_theta));
+  writer_.set(prefix + "vocab_size", u32(spec_.vocab_size));
+  if (spec_.window > 0) writer_.set(prefix + "attention.sliding_window", u32(spec_.window));
+  if (spec_.attention_softcap > 0) writer_.set(prefix + "attn_logit_softcapping", static_cast<float>(spec_.attention_softcap));
+  if (spec_.final_softcap > 0) writer_.set(prefix + "final_logit_softcapping", static_cast<float>(spec_.final_softcap));
+  if (spec_.rope_linear_scale != 1.0) {
+    writer_.set(prefix + "rope.scaling.type", "linear");
+    writer_.set(prefix + "rope.scaling.factor", static_cast<float>(spec_.rope_linear_scale));
+  }
   const SynthVocabulary vocabulary = synth_vocabulary(spec_.vocab_size);
   writer_.set("tokenizer.ggml.model", "gpt2");
   writer_.set("tokenizer.ggml.pre", "llama-bpe");
@@ -138,8 +155,10 @@ void ModelMaker::describe() {
 
 void ModelMaker::declare() {
   const std::int64_t d = spec_.d_model;
-  const std::int64_t head_dim = spec_.d_model / spec_.n_heads;
+  const std::int64_t head_dim = head_dim_of(spec_);
+  const std::int64_t q = spec_.n_heads * head_dim;
   const std::int64_t kv = spec_.n_kv_heads * head_dim;
+  const DecoderParts& parts = architecture_of(spec_).parts;
   const double back = 1.0 / std::sqrt(2.0 * spec_.n_layers);  // each layer adds twice to the residual stream
   // A tied table is both embedding (wanted O(1)) and head (wanted 1/sqrt(d)). Near the latter, or every token's logit would be
   // highest for the token itself.
@@ -151,14 +170,25 @@ void ModelMaker::declare() {
   for (int layer = 0; layer < spec_.n_layers; ++layer) {
     const auto name = [layer](const char* part) { return fmt::format("blk.{}.{}.weight", layer, part); };
     norm(name("attn_norm"));
-    matrix(name("attn_q"), d, d);
+    matrix(name("attn_q"), q, d);
     matrix(name("attn_k"), kv, d);
     matrix(name("attn_v"), kv, d);
-    matrix(name("attn_output"), d, d, back);
+    matrix(name("attn_output"), d, q, back);
+    if (parts.qkv_bias) {
+      for (const auto& [part, size] : {std::pair{"q", q}, {"k", kv}, {"v", kv}}) {
+        add(fmt::format("blk.{}.attn_{}.bias", layer, part), DType::f32, 1, size, 0.0f, 0.3);
+      }
+    }
+    if (parts.qk_norm) {
+      norm(name("attn_q_norm"), head_dim);
+      norm(name("attn_k_norm"), head_dim);
+    }
+    if (parts.post_norms) norm(name("post_attention_norm"));
     norm(name("ffn_norm"));
     matrix(name("ffn_gate"), spec_.d_ff, d);
     matrix(name("ffn_up"), spec_.d_ff, d);
     matrix(name("ffn_down"), d, spec_.d_ff, back);
+    if (parts.post_norms) norm(name("post_ffw_norm"));
   }
   norm("output_norm.weight");
   if (!spec_.tied_head) matrix("output.weight", spec_.vocab_size, d);
@@ -216,6 +246,24 @@ void ModelMaker::fill(const std::function<void(std::uint64_t, std::uint64_t)>& p
   if (failure) std::rethrow_exception(failure);
 }
 
+void check_architecture(const SynthSpec& spec) {
+  const Architecture& architecture = architecture_of(spec);
+  if (spec.window < 0) fail("synth: --window is {}, wanted at least 0", spec.window);
+  if (spec.window == 0 && architecture.synth.window > 0) {
+    fail("synth: --window is 0, but architecture '{}' needs one of at least 1", spec.architecture);
+  }
+  if (spec.window > 0 && architecture.synth.window == 0 && spec.architecture != "llama") {
+    fail("synth: --window is {}, but architecture '{}' has none", spec.window, spec.architecture);
+  }
+  if (!spec.tied_head && !architecture.parts.own_head) {
+    fail("synth: architecture '{}' has no head of its own: leave out --untied", spec.architecture);
+  }
+  if (spec.rope_factor > 0 && !architecture.parts.rope_factors) {
+    fail("synth: shape '{}' has RoPE frequency factors, and architecture '{}' none; use another shape", spec.shape_name,
+         spec.architecture);
+  }
+}
+
 void check(const SynthSpec& spec) {
   const auto within = [](std::string_view what, int value, int max) {
     if (value < 1 || value > max) fail("synth: {} is {}, wanted 1 to {}", what, value, max);
@@ -229,7 +277,15 @@ void check(const SynthSpec& spec) {
   const auto divides = [](std::string_view what, int value, std::string_view by_what, int by) {
     if (value % by != 0) fail("synth: {} {} is not a multiple of {} {}", what, value, by_what, by);
   };
-  divides("--d-model", spec.d_model, "twice --heads", 2 * spec.n_heads);  // a head turns by pairs
+  if (spec.head_dim == 0) {
+    divides("--d-model", spec.d_model, "twice --heads", 2 * spec.n_heads);  // a head turns by pairs
+  } else {
+    within("--head-dim", spec.head_dim, 1 << 12);
+    divides("--head-dim", spec.head_dim, "a pair of", 2);
+    divides("--heads times --head-dim", head_dim_of(spec) * spec.n_heads, fmt::format("the block of type {}", name(spec.dtype)),
+            static_cast<int>(dtype_info(spec.dtype).block_elems));
+  }
+  check_architecture(spec);
   divides("--heads", spec.n_heads, "--kv-heads", spec.n_kv_heads);
   const int block = static_cast<int>(dtype_info(spec.dtype).block_elems);
   divides("--d-model", spec.d_model, fmt::format("the block of type {}", name(spec.dtype)), block);
@@ -258,6 +314,29 @@ SynthSpec synth_shape(std::string_view name) {
     fail("shape {} is unknown; known: {}", quote(name), fmt::join(synth_shape_names(), ", "));
   }
   return spec;
+}
+
+std::vector<std::string> synth_architecture_names() {
+  std::vector<std::string> names = architecture_names();
+  names.emplace_back("mistral");
+  return names;
+}
+
+void set_architecture(SynthSpec& spec, std::string_view name) {
+  constexpr int kMistralWindow = 32;
+  const bool mistral = name == "mistral";
+  const Architecture* architecture = architecture_named(mistral ? "llama" : name);
+  if (architecture == nullptr) {
+    fail("--arch {} is unknown; known: {}", quote(name), fmt::join(synth_architecture_names(), ", "));
+  }
+  spec.architecture = architecture->name;
+  spec.window = mistral ? kMistralWindow : architecture->synth.window;
+  spec.attention_softcap = architecture->synth.attention_softcap;
+  spec.final_softcap = architecture->synth.final_softcap;
+  spec.rope_linear_scale = architecture->synth.rope_linear_scale;
+  if (architecture->synth.rope_theta > 0) spec.rope_theta = architecture->synth.rope_theta;
+  if (!architecture->parts.own_head) spec.tied_head = true;
+  if (!architecture->parts.rope_factors) spec.rope_factor = 0.0;
 }
 
 std::vector<float> llama3_rope_factors(int head_dim, double theta, double factor) {

@@ -15,16 +15,21 @@ namespace greta {
 
 struct SynthSpec {
   std::string shape_name;
+  std::string architecture = "llama";  // GGUF general.architecture
   int n_layers = 0;
   int d_model = 0;
   int n_heads = 0;
   int n_kv_heads = 0;
+  int head_dim = 0;  // 0: d_model / n_heads
   int d_ff = 0;
   int vocab_size = 0;
   int context_length = 0;
   bool tied_head = false;
   double rope_theta = 10000.0;
   double rope_factor = 0.0;  // Llama-3.1 frequency factors; 0: none
+  int window = 0;            // 0: the file names none
+  double attention_softcap = 0.0, final_softcap = 0.0;
+  double rope_linear_scale = 1.0;
   DType dtype = DType::f32;  // of matrices; norms are f32
   std::uint64_t seed = 0;
 };
@@ -32,6 +37,11 @@ struct SynthSpec {
 /// `tiny`, `llama3-1b` (the shape of Llama-3.2-1B) or `llama3-8b` (of Llama-3.1-8B). Throws Error for others, listing these.
 SynthSpec synth_shape(std::string_view name);
 std::vector<std::string> synth_shape_names();
+
+/// Makes `spec` one of an architecture: a name of GGUF's, or `mistral` (llama with a window). Throws Error for others, listing
+/// those that are known.
+void set_architecture(SynthSpec& spec, std::string_view name);
+std::vector<std::string> synth_architecture_names();
 
 /// Writes the model. Every weight is a function of (seed, tensor name, element) alone, in integer arithmetic and exactly
 /// rounded F32: the same file on every machine and thread count, and the same first layers for every n_layers. Weights have

@@ -12,7 +12,7 @@ ModelWeights load_weights(const Gguf& file, const ModelConfig& config) {
   const std::string path = file.path().string();
   if (file.tensors().empty()) fail("{}: holds no tensors (a vocabulary only?), wanted a model with weights", path);
   TensorTable tensors(file);
-  ModelWeights weights = find_architecture(file).read_weights(tensors, config);
+  ModelWeights weights = read_decoder_weights(tensors, config, find_architecture(file).parts);
   tensors.refuse_leftovers();
   if (const auto bad = find_non_finite(tensors.taken())) {
     fail("{}: tensor '{}': {} {} is {}; the file is damaged or was converted wrongly", path, bad->tensor->name,

@@ -15,9 +15,12 @@ struct LayerWeights {
   WeightView attn_norm;          // [d_model]
   WeightView wq, wk, wv, wo;     // [n_heads*head_dim, d_model], [n_kv_heads*head_dim, d_model] x2, [d_model, n_heads*head_dim]
   WeightView bq, bk, bv, bo;     // biases
+  WeightView q_norm, k_norm;     // [head_dim], of every head
+  WeightView attn_post_norm;     // [d_model], of wo_out
   WeightView ffn_norm;           // [d_model]
   WeightView gate, up, down;     // [d_ff, d_model] x2, [d_model, d_ff]
   WeightView bgate, bup, bdown;  // biases
+  WeightView ffn_post_norm;      // [d_model], of mlp_out
 };
 
 struct ModelWeights {

@@ -71,6 +71,8 @@ class Check {
     if (params.head_dim < 1 || params.n_kv_heads < 1 || params.n_heads < 1 || params.n_heads % params.n_kv_heads != 0) {
       reject("{} heads of {} do not share {} KV heads evenly", params.n_heads, params.head_dim, params.n_kv_heads);
     }
+    if (params.window < 0) reject("window {} is negative", params.window);
+    if (!(params.softcap >= 0) || !std::isfinite(params.softcap)) reject("softcap {} is no cap", params.softcap);
     positions();
   }
   void cache(const KvView& kv, std::int64_t width) const {
@@ -92,7 +94,8 @@ class CpuOps final : public Ops {
 
   void begin_step(const StepInfo&, const RouteTable& routes) override { routes_ = routes; }
 
-  void embed(const OpSite& site, const WeightView& table, std::span<const std::int32_t> tokens, TensorView out) override {
+  void embed(const OpSite& site, const WeightView& table, std::span<const std::int32_t> tokens, double scale,
+             TensorView out) override {
     const Check check = checks(OpKind::embed, site);
     check.activation("out", out, table.n_cols);
     if (tokens.size() != site.rows.size()) check.reject("{} tokens for {} rows", tokens.size(), site.rows.size());
@@ -100,14 +103,19 @@ class CpuOps final : public Ops {
       if (token < 0 || token >= table.n_rows) check.reject("token id {} is outside 0..{}", token, table.n_rows - 1);
     }
     const ScopedFpState fp_state;
-    exact(OpKind::embed) ? float64::embed(context_, table, tokens, out) : reference::embed(context_, table, tokens, out);
+    if (!std::isfinite(scale)) check.reject("scale {} is not a finite number", scale);
+    exact(OpKind::embed) ? float64::embed(context_, table, tokens, scale, out)
+                         : reference::embed(context_, table, tokens, scale, out);
   }
 
   void rmsnorm(const OpSite& site, const TensorView& x, const WeightView& weight, double eps, TensorView out) override {
     const Check check = checks(OpKind::rmsnorm, site);
     check.activation("x", x, x.n_cols);
     check.activation("out", out, x.n_cols);
-    check.vector("weight", weight, x.n_cols);
+    if (weight.n_cols < 1 || x.n_cols % weight.n_cols != 0) {
+      check.reject("{} columns are no groups of the {} of weight '{}'", x.n_cols, weight.n_cols, weight.name);
+    }
+    check.vector("weight", weight, weight.n_cols);
     const ScopedFpState fp_state;
     exact(OpKind::rmsnorm) ? float64::rmsnorm(context_, x, weight, eps, out)
                            : reference::rmsnorm(context_, x, weight, eps, out);
@@ -193,10 +201,20 @@ class CpuOps final : public Ops {
     exact(OpKind::add) ? float64::add(context_, a, b, out) : reference::add(context_, a, b, out);
   }
 
-  void silu_mul(const OpSite& site, const TensorView& gate, const TensorView& up, TensorView out) override {
-    zipped(OpKind::silu_mul, site, gate, up, out);
+  void act_mul(const OpSite& site, Activation act, const TensorView& gate, const TensorView& up, TensorView out) override {
+    zipped(OpKind::act_mul, site, gate, up, out);
     const ScopedFpState fp_state;
-    exact(OpKind::silu_mul) ? float64::silu_mul(context_, gate, up, out) : reference::silu_mul(context_, gate, up, out);
+    exact(OpKind::act_mul) ? float64::act_mul(context_, act, gate, up, out)
+                           : reference::act_mul(context_, act, gate, up, out);
+  }
+
+  void softcap(const OpSite& site, const TensorView& x, double cap, TensorView out) override {
+    const Check check = checks(OpKind::softcap, site);
+    check.activation("x", x, x.n_cols);
+    check.activation("out", out, x.n_cols);
+    if (!(cap > 0) || !std::isfinite(cap)) check.reject("cap {} is not a positive number", cap);
+    const ScopedFpState fp_state;
+    exact(OpKind::softcap) ? float64::softcap(context_, x, cap, out) : reference::softcap(context_, x, cap, out);
   }
 
   void quantize(const OpSite& site, const TensorView& x, TensorView out) override {

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <span>
 
+#include "core/activation.h"
 #include "core/site.h"
 #include "core/tensor.h"
 #include "ops/kv_view.h"
@@ -28,7 +29,14 @@ struct AttentionParams {
   int n_heads = 0;
   int n_kv_heads = 0;
   int head_dim = 0;
-  double scale = 1.0;  // of q.k, normally 1/sqrt(head_dim)
+  double scale = 1.0;    // of q.k, normally 1/sqrt(head_dim)
+  double softcap = 0.0;  // above 0: scores become softcap * tanh(score / softcap), after the scale and before the mask
+  int window = 0;        // above 0: a row sees its `window` last keys only, itself included; 0: all
+
+  /// The first key that a row at `position` sees (Jiang et al. 2023, Mistral 7B, section 2: sliding window attention).
+  std::int64_t first_key(std::int32_t position) const {
+    return window > 0 && position >= window ? std::int64_t{position} - window + 1 : 0;
+  }
 };
 
 /// All activations have the plan's dtype, but for what `quantize` writes and `matmul` may read. Outputs are written whole; `out` may alias no input.
@@ -38,9 +46,11 @@ class Ops {
   /// Called once before each forward call, with the routes that the plan chose for its rows. Decorators pass both on.
   virtual void begin_step(const StepInfo& step, const RouteTable& routes) = 0;
 
-  /// out[r] = table row tokens[r]; [n_rows, d_model].
-  virtual void embed(const OpSite& site, const WeightView& table, std::span<const std::int32_t> tokens, TensorView out) = 0;
-  /// out = x / sqrt(mean(x^2) + eps) * weight, a row at a time (Zhang & Sennrich 2019, eq. 4).
+  /// out[r] = table row tokens[r] * scale, [n_rows, d_model]; untouched where scale is 1.
+  virtual void embed(const OpSite& site, const WeightView& table, std::span<const std::int32_t> tokens, double scale,
+                     TensorView out) = 0;
+  /// out = x / sqrt(mean(x^2) + eps) * weight, for each group of weight.n_cols columns of a row: the whole row, or every head
+  /// (Zhang & Sennrich 2019, eq. 4).
   virtual void rmsnorm(const OpSite& site, const TensorView& x, const WeightView& weight, double eps, TensorView out) = 0;
   /// out[r][o] = sum_i x[r][i] * weight[o][i] (+ bias[o]).
   virtual void matmul(const OpSite& site, const TensorView& x, const WeightView& weight, const WeightView& bias,
@@ -50,7 +60,8 @@ class Ops {
                     std::span<const std::int32_t> positions, TensorView out) = 0;
   /// Stores the rows of x in the slots of their tokens, rounded to the cache's dtype.
   virtual void kv_write(const OpSite& site, const TensorView& x, KvPart part, KvView& kv) = 0;
-  /// out row = [n_heads, pos+1]: scale * q.k for keys 0..pos of the row's own sequence.
+  /// out row = [n_heads, pos+1]: scale * q.k, capped, for keys 0..pos of the row's own sequence; -infinity for keys before
+  /// params.first_key(pos).
   virtual void qk(const OpSite& site, const TensorView& q, const AttentionParams& params, KvView& kv, TensorView out) = 0;
   /// Softmax of each head's keys, maximum subtracted; rows as `qk` leaves them.
   virtual void softmax(const OpSite& site, const TensorView& scores, const AttentionParams& params, TensorView out) = 0;
@@ -58,8 +69,10 @@ class Ops {
   virtual void pv(const OpSite& site, const TensorView& probs, const AttentionParams& params, KvView& kv, TensorView out) = 0;
   /// out = a + b.
   virtual void add(const OpSite& site, const TensorView& a, const TensorView& b, TensorView out) = 0;
-  /// out = silu(gate) * up, silu(x) = x / (1 + exp(-x)) (Shazeer 2020, SwiGLU).
-  virtual void silu_mul(const OpSite& site, const TensorView& gate, const TensorView& up, TensorView out) = 0;
+  /// out = act(gate) * up (Shazeer 2020, arXiv:2002.05202, SwiGLU and GEGLU).
+  virtual void act_mul(const OpSite& site, Activation act, const TensorView& gate, const TensorView& up, TensorView out) = 0;
+  /// out = cap * tanh(x / cap), cap > 0 (Gemma 2, arXiv:2408.00118, section 2, logit soft-capping).
+  virtual void softcap(const OpSite& site, const TensorView& x, double cap, TensorView out) = 0;
   /// out = x in blocks of 32 codes of 8 bits, dtype q8_f32 (core/activation_blocks.h): the input of integer matrix products.
   virtual void quantize(const OpSite& site, const TensorView& x, TensorView out) = 0;
   /// Hands a tensor from its producer to its reader: `x_out`, `x_in` (layer > 0), `lm_head_in`. A healthy no-op.

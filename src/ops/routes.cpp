@@ -12,16 +12,16 @@
 namespace greta {
 namespace {
 
-constexpr std::array<std::string_view, kOpKindCount> kOpNames = {"embed", "rmsnorm", "matmul", "rope", "kv_write",
-                                                                 "qk",    "softmax", "pv",     "add",  "silu_mul", "quantize"};
+constexpr std::array<std::string_view, kOpKindCount> kOpNames = {
+    "embed", "rmsnorm", "matmul", "rope", "kv_write", "qk", "softmax", "pv", "add", "act_mul", "softcap", "quantize"};
 constexpr std::array<std::string_view, 3> kIsaNames = {"scalar", "avx2", "avx512"};
 constexpr std::array<std::string_view, 2> kRouteNames = {"reference", "float64"};
 constexpr std::array<std::string_view, 2> kPlanNames = {"reference", "float64"};
 constexpr std::array<Isa, 3> kAllIsas = {Isa::scalar, Isa::avx2, Isa::avx512};
 
 constexpr std::array kRoutes = {
-    RouteInfo{OpKind::embed, RouteId::reference, "F32; the table's row, dequantised exactly", true},
-    RouteInfo{OpKind::embed, RouteId::float64, "double; the table's row, dequantised exactly", false},
+    RouteInfo{OpKind::embed, RouteId::reference, "F32; the table's row, dequantised exactly; a scale in one rounding", true},
+    RouteInfo{OpKind::embed, RouteId::float64, "double; the table's row, dequantised exactly; a scale in one rounding", false},
     RouteInfo{OpKind::rmsnorm, RouteId::reference,
               "F32; squares in 16 fused chains and one halving tree, exact division and root", true},
     RouteInfo{OpKind::rmsnorm, RouteId::float64, "double; squares in order", false},
@@ -41,8 +41,10 @@ constexpr std::array kRoutes = {
     RouteInfo{OpKind::pv, RouteId::float64, "double; keys in order", false},
     RouteInfo{OpKind::add, RouteId::reference, "F32; one rounding", true},
     RouteInfo{OpKind::add, RouteId::float64, "double", false},
-    RouteInfo{OpKind::silu_mul, RouteId::reference, "F32; own exp, exact division", true},
-    RouteInfo{OpKind::silu_mul, RouteId::float64, "double; own exp", false},
+    RouteInfo{OpKind::act_mul, RouteId::reference, "F32; own exp, exact division", true},
+    RouteInfo{OpKind::act_mul, RouteId::float64, "double; own exp", false},
+    RouteInfo{OpKind::softcap, RouteId::reference, "F32; own tanh, exact division", true},
+    RouteInfo{OpKind::softcap, RouteId::float64, "double; own tanh", false},
     RouteInfo{OpKind::quantize, RouteId::reference,
               "F32; blocks of 32: d = max |x| / 127, codes x / d, ties to even (plans that quantise only)", true},
     RouteInfo{OpKind::quantize, RouteId::float64, "the same, from values rounded to F32: the same codes", false},

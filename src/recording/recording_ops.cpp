@@ -8,13 +8,15 @@ void RecordingOps::begin_step(const StepInfo& step, const RouteTable& routes) {
   inner_.begin_step(step, routes);
 }
 
-void RecordingOps::embed(const OpSite& site, const WeightView& table, std::span<const std::int32_t> tokens, TensorView out) {
-  if (recorder_ == nullptr) return inner_.embed(site, table, tokens, out);
+void RecordingOps::embed(const OpSite& site, const WeightView& table, std::span<const std::int32_t> tokens,
+                         double scale, TensorView out) {
+  if (recorder_ == nullptr) return inner_.embed(site, table, tokens, scale, out);
   recorder_->note_route(site, OpKind::embed);
   recorder_->note_weight(site, "table", table);
+  recorder_->note_scalar(site, "scale", scale);
   for (std::size_t r = 0; r < tokens.size(); ++r)
     recorder_->note_scalar({site.stage, site.layer, site.rows.subspan(r, 1)}, "token", tokens[r]);
-  inner_.embed(site, table, tokens, out);
+  inner_.embed(site, table, tokens, scale, out);
 }
 
 void RecordingOps::rmsnorm(const OpSite& site, const TensorView& x, const WeightView& weight, double eps, TensorView out) {
@@ -69,6 +71,8 @@ void RecordingOps::qk(const OpSite& site, const TensorView& q, const AttentionPa
   recorder_->note_activation(site, "q", q);
   recorder_->note_kv(site, KvPart::k, kv);
   recorder_->note_scalar(site, "scale", params.scale);
+  recorder_->note_scalar(site, "softcap", params.softcap);
+  recorder_->note_scalar(site, "window", params.window);
   note_attention(site, params);
   RecordingKv recording(kv, recorder_->ledger(), recorder_->step());
   inner_.qk(site, q, params, recording, out);
@@ -101,12 +105,21 @@ void RecordingOps::add(const OpSite& site, const TensorView& a, const TensorView
   inner_.add(site, a, b, out);
 }
 
-void RecordingOps::silu_mul(const OpSite& site, const TensorView& gate, const TensorView& up, TensorView out) {
-  if (recorder_ == nullptr) return inner_.silu_mul(site, gate, up, out);
-  recorder_->note_route(site, OpKind::silu_mul);
+void RecordingOps::act_mul(const OpSite& site, Activation act, const TensorView& gate, const TensorView& up, TensorView out) {
+  if (recorder_ == nullptr) return inner_.act_mul(site, act, gate, up, out);
+  recorder_->note_route(site, OpKind::act_mul);
   recorder_->note_activation(site, "gate", gate);
   recorder_->note_activation(site, "up", up);
-  inner_.silu_mul(site, gate, up, out);
+  recorder_->note_scalar(site, "gelu_tanh", act == Activation::gelu_tanh ? 1 : 0);
+  inner_.act_mul(site, act, gate, up, out);
+}
+
+void RecordingOps::softcap(const OpSite& site, const TensorView& x, double cap, TensorView out) {
+  if (recorder_ == nullptr) return inner_.softcap(site, x, cap, out);
+  recorder_->note_route(site, OpKind::softcap);
+  recorder_->note_activation(site, "x", x);
+  recorder_->note_scalar(site, "cap", cap);
+  inner_.softcap(site, x, cap, out);
 }
 
 void RecordingOps::quantize(const OpSite& site, const TensorView& x, TensorView out) {

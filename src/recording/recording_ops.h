@@ -13,7 +13,8 @@ class RecordingOps final : public Ops {
   void set_recorder(Recorder* recorder) { recorder_ = recorder; }
 
   void begin_step(const StepInfo& step, const RouteTable& routes) override;
-  void embed(const OpSite& site, const WeightView& table, std::span<const std::int32_t> tokens, TensorView out) override;
+  void embed(const OpSite& site, const WeightView& table, std::span<const std::int32_t> tokens, double scale,
+             TensorView out) override;
   void rmsnorm(const OpSite& site, const TensorView& x, const WeightView& weight, double eps, TensorView out) override;
   void matmul(const OpSite& site, const TensorView& x, const WeightView& weight, const WeightView& bias,
               TensorView out) override;
@@ -24,7 +25,8 @@ class RecordingOps final : public Ops {
   void softmax(const OpSite& site, const TensorView& scores, const AttentionParams& params, TensorView out) override;
   void pv(const OpSite& site, const TensorView& probs, const AttentionParams& params, KvView& kv, TensorView out) override;
   void add(const OpSite& site, const TensorView& a, const TensorView& b, TensorView out) override;
-  void silu_mul(const OpSite& site, const TensorView& gate, const TensorView& up, TensorView out) override;
+  void act_mul(const OpSite& site, Activation act, const TensorView& gate, const TensorView& up, TensorView out) override;
+  void softcap(const OpSite& site, const TensorView& x, double cap, TensorView out) override;
   void quantize(const OpSite& site, const TensorView& x, TensorView out) override;
   TensorView handoff(const OpSite& site, const TensorView& x) override;
 

@@ -50,7 +50,7 @@ struct FileRecord {
 };
 // Files hold these numbers: who changes one raises kVersion.
 static_assert(static_cast<int>(Stage::x_in) == 0 && static_cast<int>(Stage::k_cache) == 10 &&
-              static_cast<int>(Stage::logits) == 30);
+              static_cast<int>(Stage::logits) == 33);
 static_assert(static_cast<int>(DType::f64) == 0 && static_cast<int>(DType::f32) == 1 && static_cast<int>(DType::q4_0) == 5 &&
               static_cast<int>(DType::iq4_xs) == 15 && static_cast<int>(DType::q8_f32) == 16);
 static_assert(sizeof(FileRecord) == 104 && std::is_trivially_copyable_v<FileRecord>);

@@ -37,7 +37,7 @@ TEST(Judge, EqualArmsAgreeAndEveryControlIsFound) {
   EXPECT_EQ(outcome.exit_code(), 0);
   EXPECT_EQ(outcome.keys.compared, 5 * (3 * 21 + 3));
   EXPECT_EQ(outcome.keys.expected, outcome.keys.compared);
-  ASSERT_EQ(outcome.controls.size(), 24u);  // all stages but q_norm and k_norm
+  ASSERT_EQ(outcome.controls.size(), 24u);  // all stages that the toy has
   for (const ControlResult& control : outcome.controls) {
     EXPECT_TRUE(control.found) << name(control.spec.stage) << " found at " << control.where;
     EXPECT_EQ(control.spec.position, 4);

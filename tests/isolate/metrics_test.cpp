@@ -47,6 +47,31 @@ TEST(Metrics, NonFiniteElements) {
   EXPECT_EQ(slice_mae(std::vector<double>{0.0}, std::vector<double>{-0.0}), 0.0);
 }
 
+TEST(Metrics, MasksThatAreEqualNeitherDifferNorDilute) {
+  // A window's -infinity in both: the same difference of the visible elements counts the same, however many are hidden.
+  const Difference seen = difference(row({3, 4}), row({3, 4.001}, Stage::attn_scores, 2));
+  const Difference hidden = difference(row({-kInf, -kInf, -kInf, 3, 4}), row({-kInf, -kInf, -kInf, 3, 4.001}, Stage::attn_scores, 2));
+  EXPECT_EQ(*hidden.rms, *seen.rms);
+  EXPECT_EQ(*hidden.rel, *seen.rel);
+  EXPECT_GT(*hidden.rel, 0.0);
+  EXPECT_NEAR(*hidden.cosine, 1.0, 1e-6);
+  EXPECT_TRUE(above({1e-6, 1e-6}, Stage::attn_scores, hidden));
+  EXPECT_TRUE(difference(row({-kInf, 1}), row({-kInf, 1})).bit_equal);
+}
+
+TEST(Metrics, AMaskThatDiffersIsALargeDifferenceWhereverItLies) {
+  const Difference d = difference(row({-kInf, 3, 4}, Stage::attn_scores), row({2, 3, 4}, Stage::attn_scores, 2));
+  EXPECT_EQ(*d.mae, kInf);
+  EXPECT_TRUE(above({1e9, 1e9}, Stage::attn_scores, d));
+  StageRecord a = row({3, 4}, Stage::attn_scores), b = row({3, 4}, Stage::attn_scores, 2);
+  a.print.count = b.print.count = 5000;  // beyond the slice
+  a.print.inf = 7;
+  b.print.inf = 6;
+  EXPECT_TRUE(above({1e9, 1e9}, Stage::attn_scores, difference(a, b)));
+  b.print.inf = 7;
+  EXPECT_FALSE(above({1e9, 1e9}, Stage::attn_scores, difference(a, b)));
+}
+
 TEST(Metrics, CosineSaysDirectionAlone) {
   EXPECT_DOUBLE_EQ(*slice_cosine(std::vector<double>{1, 0}, std::vector<double>{1, 1}), std::sqrt(0.5));
   EXPECT_DOUBLE_EQ(*slice_cosine(std::vector<double>{1, 2}, std::vector<double>{10, 20}), 1.0);

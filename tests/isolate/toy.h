@@ -167,7 +167,10 @@ class Toy {
       case Stage::ffn_norm_q8:
       case Stage::ffn_act_q8:
       case Stage::lm_head_in_q8:
-        break;
+      case Stage::attn_post_norm:
+      case Stage::ffn_post_norm:
+      case Stage::head_out:
+        break;  // the toy has none
     }
     return {};
   }
@@ -182,7 +185,8 @@ class Toy {
   void position(Capture& capture, int p, Phase phase, int step) {
     for (int layer = 0; layer < options_.layers; ++layer)
       for (const Stage stage : all_stages())
-        if (!once_per_token(stage) && stage != Stage::q_norm && stage != Stage::k_norm && !is_quantised(stage))
+        if (!once_per_token(stage) && stage != Stage::q_norm && stage != Stage::k_norm && stage != Stage::attn_post_norm &&
+            stage != Stage::ffn_post_norm && !is_quantised(stage))
           record(capture, p, layer, stage, phase, step);
     for (const Stage stage : {Stage::final_rms, Stage::lm_head_in, Stage::logits})
       record(capture, p, options_.layers, stage, phase, step);

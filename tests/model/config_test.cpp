@@ -64,7 +64,7 @@ TEST_F(Config, Defaults) {
 
 TEST_F(Config, AnUnknownArchitectureListsTheKnown) {
   file_.string("general.architecture", "mamba");
-  expect_refused({"'mamba'", "known: llama"});
+  expect_refused({"'mamba'", "known: gemma2"});
   file_.without("general.architecture");
   expect_refused({"general.architecture", "is missing"});
 }

@@ -73,7 +73,7 @@ TEST_P(Embed, IsTheRowOfTheTable) {
   Tensor out(arm().activations, 3, c.n_in);
   const std::vector<std::int32_t> tokens = {static_cast<std::int32_t>(c.n_out) - 1, 0, 2};
   const std::vector<RowId> rows = rows_from(5, 3);
-  ArmOps(arm())->embed({Stage::x_in, 0, rows}, table.view(), tokens, out.view());
+  ArmOps(arm())->embed({Stage::x_in, 0, rows}, table.view(), tokens, 1.0, out.view());
   for (std::int64_t r = 0; r < 3; ++r) {
     for (std::int64_t i = 0; i < c.n_in; ++i) {
       EXPECT_EQ(out.get(r, i), table.value(tokens[static_cast<std::size_t>(r)], i)) << r << ' ' << i;
@@ -216,7 +216,7 @@ TEST_P(Elementwise, SiluTimesUp) {
   gate.fill_normal(random, shape().scale);
   up.fill_normal(random, 1);
   const std::vector<RowId> rows = rows_from(0, shape().n_rows);
-  ArmOps(arm())->silu_mul({Stage::ffn_act, 0, rows}, gate.view(), up.view(), out.view());
+  ArmOps(arm())->act_mul({Stage::ffn_act, 0, rows}, Activation::silu, gate.view(), up.view(), out.view());
   for (std::int64_t r = 0; r < shape().n_rows; ++r) {
     for (std::int64_t i = 0; i < shape().n_cols; ++i) {
       const Real g = static_cast<Real>(gate.get(r, i));
@@ -227,6 +227,45 @@ TEST_P(Elementwise, SiluTimesUp) {
     }
   }
 }
+TEST_P(Elementwise, GeluTimesUp) {
+  if (!arm().runs_here()) return;
+  std::mt19937_64 random(37);
+  Tensor gate(arm().activations, shape().n_rows, shape().n_cols), up(arm().activations, shape().n_rows, shape().n_cols),
+      out(arm().activations, shape().n_rows, shape().n_cols);
+  gate.fill_normal(random, std::min(shape().scale, 8.0));
+  up.fill_normal(random, 1);
+  const std::vector<RowId> rows = rows_from(0, shape().n_rows);
+  ArmOps(arm())->act_mul({Stage::ffn_act, 0, rows}, Activation::gelu_tanh, gate.view(), up.view(), out.view());
+  const Real root = std::sqrt(2 / std::acos(Real{-1}));
+  for (std::int64_t r = 0; r < shape().n_rows; ++r) {
+    for (std::int64_t i = 0; i < shape().n_cols; ++i) {
+      const Real g = static_cast<Real>(gate.get(r, i));
+      const Real u = root * (g + 0.044715L * g * g * g);
+      // x / (1 + exp(-2u)) is x/2 (1 + tanh u), which cancels where u is far below 0.
+      const Real want = g / (1 + std::exp(-2 * u)) * static_cast<Real>(up.get(r, i));
+      // 2u errs by 5 roundings, which exp turns into 5 |2u| of its own; then as SiLU.
+      const Real bound = unit(arm()) * (6 + 5 * std::fabs(2 * u)) * std::fabs(want);
+      expect_close(out, r, i, want, bound + stored(arm(), want) + (u < -43 ? 1e-36L : 0));
+    }
+  }
+}
+
+TEST_P(Elementwise, Softcap) {
+  if (!arm().runs_here()) return;
+  std::mt19937_64 random(41);
+  Tensor x(arm().activations, shape().n_rows, shape().n_cols), out(arm().activations, shape().n_rows, shape().n_cols);
+  x.fill_normal(random, shape().scale);
+  const std::vector<RowId> rows = rows_from(0, shape().n_rows);
+  constexpr double kCap = 3;
+  ArmOps(arm())->softcap({Stage::logits, 0, rows}, x.view(), kCap, out.view());
+  for (std::int64_t r = 0; r < shape().n_rows; ++r) {
+    for (std::int64_t i = 0; i < shape().n_cols; ++i) {
+      const Real want = kCap * std::tanh(static_cast<Real>(x.get(r, i)) / static_cast<Real>(kCap));
+      expect_close(out, r, i, want, unit(arm()) * 10 * std::fabs(want) + stored(arm(), want));  // tanh's 3 ULP, two roundings
+    }
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(Ops, Elementwise,
                          testing::Combine(testing::Values(ZipCase{1, 64, 1}, ZipCase{3, 77, 8}, ZipCase{40, 5, 60},
                                                           ZipCase{2, 5000, 2}),

@@ -139,6 +139,54 @@ TEST_P(Attention, ReadsEverySlotOnceAndNoLaterOne) {
     EXPECT_LE(std::get<2>(slot), last.at(std::get<1>(slot)));
   }
 }
+/// Capped and windowed scores against plain scores; mixtures of windowed probabilities against plain ones.
+TEST_P(Attention, AWindowHidesOlderKeysAndACapBounds) {
+  if (!arm().runs_here()) return;
+  const AttentionCase& c = shape();
+  std::mt19937_64 random(29);
+  LooseKv kv(c.kv, c.n_kv_heads * c.head_dim);
+  kv.fill_normal(KvPart::k, 0, 3, 150, random);
+  kv.fill_normal(KvPart::v, 0, 3, 150, random);
+  const auto n_rows = static_cast<std::int64_t>(c.rows.size());
+  const DType type = arm().activations;
+  Tensor q(type, n_rows, c.n_heads * c.head_dim), plain(type, c.score_cols()), out(type, c.score_cols()), probs(type, c.score_cols());
+  q.fill_normal(random);
+  AttentionParams windowed = c.params();
+  windowed.window = 4;
+  windowed.softcap = 1.5;
+  ArmOps ops(arm());
+  ops->qk({Stage::attn_scores, 0, c.rows}, q.view(), c.params(), kv, plain.view());
+  ops->qk({Stage::attn_scores, 0, c.rows}, q.view(), windowed, kv, out.view());
+  ops->softmax({Stage::attn_probs, 0, c.rows}, out.view(), windowed, probs.view());
+  for (std::int64_t r = 0; r < n_rows; ++r) {
+    const std::int64_t n = c.rows[static_cast<std::size_t>(r)].position + 1;
+    for (std::int64_t i = 0; i < c.n_heads * n; ++i) {
+      if (i % n <= n - 1 - 4) {  // key <= position - window
+        EXPECT_EQ(out.get(r, i), -std::numeric_limits<double>::infinity());
+        EXPECT_EQ(probs.get(r, i), 0.0);
+        continue;
+      }
+      const Real want = 1.5L * std::tanh(static_cast<Real>(plain.get(r, i)) / 1.5L);
+      expect_close(out, r, i, want, (unit(arm()) + stored(arm(), 1)) * 10 * std::fabs(want));
+      EXPECT_GT(probs.get(r, i), 0.0);
+    }
+  }
+  Tensor mixed(type, n_rows, c.n_heads * c.head_dim), whole(type, n_rows, c.n_heads * c.head_dim);
+  ops->pv({Stage::attn_out, 0, c.rows}, probs.view(), c.params(), kv, whole.view());
+  ops->pv({Stage::attn_out, 0, c.rows}, probs.view(), windowed, kv, mixed.view());
+  // The values of hidden keys have no part, NaN or not; but a probability that is there is used, whatever the window says.
+  for (std::int64_t r = 0; r < n_rows; ++r)
+    for (std::int64_t i = 0; i < c.n_heads * c.head_dim; ++i) EXPECT_EQ(mixed.get(r, i), whole.get(r, i));
+  const RowId first = c.rows.front();
+  if (first.position < 4) return;
+  for (std::int64_t i = 0; i < c.n_kv_heads * c.head_dim; ++i) kv.set(KvPart::v, 0, {first.seq, 0}, i, std::nan(""));
+  ops->pv({Stage::attn_out, 0, c.rows}, probs.view(), windowed, kv, mixed.view());
+  for (std::int64_t i = 0; i < c.n_heads * c.head_dim; ++i) EXPECT_EQ(mixed.get(0, i), whole.get(0, i));
+  probs.set(0, 0, 0.25);
+  ops->pv({Stage::attn_out, 0, c.rows}, probs.view(), windowed, kv, mixed.view());
+  EXPECT_TRUE(std::isnan(mixed.get(0, 0)));
+}
+
 INSTANTIATE_TEST_SUITE_P(Ops, Attention, testing::Combine(testing::ValuesIn(attention_cases()), testing::ValuesIn(all_arms())),
                          LabelOf());
 

@@ -105,7 +105,7 @@ TEST_P(OnArm, SiluAtTheEnds) {
     up.set(0, i, 2);
   }
   const std::vector<RowId> rows = rows_from(0, 1);
-  ArmOps(GetParam())->silu_mul({Stage::ffn_act, 0, rows}, gate.view(), up.view(), out.view());
+  ArmOps(GetParam())->act_mul({Stage::ffn_act, 0, rows}, Activation::silu, gate.view(), up.view(), out.view());
   EXPECT_EQ(out.get(0, 0), 0.0);
   EXPECT_EQ(out.get(0, 1), 400.0);
   EXPECT_NEAR(out.get(0, 2), 0.0, 1e-80);
@@ -159,7 +159,7 @@ class Misfit : public testing::Test {
 TEST_F(Misfit, TokensOutsideTheTable) {
   for (const std::int32_t token : {-1, 6, std::numeric_limits<std::int32_t>::max()}) {
     const std::vector<std::int32_t> tokens = {0, token};
-    EXPECT_THAT(error_of([&] { ops_->embed(site_, weight_.view(), tokens, x_.view()); }),
+    EXPECT_THAT(error_of([&] { ops_->embed(site_, weight_.view(), tokens, 1.0, x_.view()); }),
                 testing::HasSubstr(fmt::format("token id {} is outside 0..5", token)));
   }
 }

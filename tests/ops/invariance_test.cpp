@@ -97,8 +97,14 @@ TEST_P(Invariance, NormAndElementwise) {
   expect_same_bits("add" + shape, make, [&](Ops& ops, std::int64_t begin, std::int64_t n, const Tensor& out) {
     ops.add(site(begin, n), x.rows(begin, n), y.rows(begin, n), out.rows(begin, n));
   });
-  expect_same_bits("silu_mul" + shape, make, [&](Ops& ops, std::int64_t begin, std::int64_t n, const Tensor& out) {
-    ops.silu_mul(site(begin, n), y.rows(begin, n), x.rows(begin, n), out.rows(begin, n));
+  expect_same_bits("act_mul" + shape, make, [&](Ops& ops, std::int64_t begin, std::int64_t n, const Tensor& out) {
+    ops.act_mul(site(begin, n), Activation::silu, y.rows(begin, n), x.rows(begin, n), out.rows(begin, n));
+  });
+  expect_same_bits("act_mul gelu" + shape, make, [&](Ops& ops, std::int64_t begin, std::int64_t n, const Tensor& out) {
+    ops.act_mul(site(begin, n), Activation::gelu_tanh, y.rows(begin, n), x.rows(begin, n), out.rows(begin, n));
+  });
+  expect_same_bits("softcap" + shape, make, [&](Ops& ops, std::int64_t begin, std::int64_t n, const Tensor& out) {
+    ops.softcap(site(begin, n), y.rows(begin, n), 30.0, out.rows(begin, n));
   });
 }
 
@@ -123,7 +129,9 @@ TEST_P(Invariance, Attention) {
   const int n_kv_heads = static_cast<int>(pick(1, 4)), n_heads = n_kv_heads * static_cast<int>(pick(1, 6));
   const int head_dim = std::array{48, 80, 64, 128, 5, 20}[static_cast<std::size_t>(pick(0, 5))];
   const DType dtype = std::array{DType::f64, DType::f32, DType::f16}[static_cast<std::size_t>(pick(0, 2))];
-  const AttentionParams params{n_heads, n_kv_heads, head_dim, 1 / std::sqrt(static_cast<double>(head_dim))};
+  AttentionParams params{n_heads, n_kv_heads, head_dim, 1 / std::sqrt(static_cast<double>(head_dim))};
+  params.window = pick(0, 1) == 1 ? static_cast<int>(pick(1, 30)) : 0;
+  params.softcap = pick(0, 1) == 1 ? 2.0 : 0.0;
   LooseKv kv(dtype, n_kv_heads * head_dim);
   kv.fill_normal(KvPart::k, 0, 2, 70, random_);
   kv.fill_normal(KvPart::v, 0, 2, 70, random_);
@@ -142,7 +150,8 @@ TEST_P(Invariance, Attention) {
   };
   const auto ragged = [&] { return Tensor(DType::f32, score_cols); };
   const std::string shape =
-      fmt::format(" heads {}/{} head_dim {} kv {} rows {}", n_heads, n_kv_heads, head_dim, name(dtype), n_rows);
+      fmt::format(" heads {}/{} head_dim {} kv {} rows {} window {} cap {}", n_heads, n_kv_heads, head_dim, name(dtype),
+                  n_rows, params.window, params.softcap);
 
   const OpRun scores_of = [&](Ops& ops, std::int64_t begin, std::int64_t n, const Tensor& out) {
     ops.qk(site(begin, n), q.rows(begin, n), params, kv, out.rows(begin, n));

@@ -42,6 +42,27 @@ TEST(Exp64, EdgesAreIeee) {
   EXPECT_TRUE(std::isnan(exp64(std::numeric_limits<double>::quiet_NaN())));
 }
 
+TEST(Tanh64, IsWithinThreeUlpAndSaturates) {
+  std::mt19937_64 random(3);
+  double worst = 0;
+  for (const double range : {1e-300, 1e-9, 0.01, 0.3, 0.4, 2.0, 25.0}) {
+    std::uniform_real_distribution<double> uniform(-range, range);
+    for (int i = 0; i < 50000; ++i) {
+      const double x = uniform(random);
+      const long double truth = std::tanh(static_cast<long double>(x));
+      const double nearest = std::fabs(static_cast<double>(truth));
+      const double ulp = std::nextafter(nearest, 2.0) - nearest;
+      worst = std::max(worst, static_cast<double>(std::fabs(static_cast<long double>(tanh64(x)) - truth)) / ulp);
+    }
+  }
+  std::cout << "worst error " << worst << " ULP\n";
+  EXPECT_LE(worst, 3.0);
+  EXPECT_EQ(tanh64(1e300), 1.0);
+  EXPECT_EQ(tanh64(-std::numeric_limits<double>::infinity()), -1.0);
+  EXPECT_TRUE(std::signbit(tanh64(-0.0)));
+  EXPECT_TRUE(std::isnan(tanh64(std::numeric_limits<double>::quiet_NaN())));
+}
+
 TEST(SinCos64, IsWithinTwoTenthsOfAMillionthOfABillionth) {
   std::mt19937_64 random(2);
   long double worst = 0;

@@ -39,7 +39,7 @@ TEST(Routes, NamesGoBothWays) {
     EXPECT_EQ(op_kind_from_name(name(static_cast<OpKind>(op))), static_cast<OpKind>(op));
   for (const Isa isa : {Isa::scalar, Isa::avx2, Isa::avx512}) EXPECT_EQ(isa_from_name(name(isa)), isa);
   EXPECT_EQ(name(OpKind::kv_write), "kv_write");
-  EXPECT_EQ(name(OpKind::silu_mul), "silu_mul");
+  EXPECT_EQ(name(OpKind::act_mul), "act_mul");
   EXPECT_EQ(op_kind_from_name("MATMUL"), std::nullopt);
   EXPECT_EQ(isa_from_name("sse2"), std::nullopt);
 }
@@ -67,7 +67,7 @@ TEST(Routes, ErrorsNameTheKnownOnes) {
   EXPECT_THAT(error_of("referense", {}),
               AllOf(HasSubstr("plan 'referense'"), HasSubstr("did you mean 'reference'"), HasSubstr("float64")));
   EXPECT_THAT(error_of("reference", {{"matmull", "float64"}}),
-              AllOf(HasSubstr("op 'matmull'"), HasSubstr("did you mean 'matmul'"), HasSubstr("silu_mul")));
+              AllOf(HasSubstr("op 'matmull'"), HasSubstr("did you mean 'matmul'"), HasSubstr("act_mul")));
   EXPECT_THAT(error_of("reference", {{"matmul", "fast"}}),
               AllOf(HasSubstr("route 'fast'"), HasSubstr("matmul"), HasSubstr("reference, float64")));
   EXPECT_THAT(error_of("float64", {{"matmul", "reference"}}), AllOf(HasSubstr("matmul"), HasSubstr("F64")));

@@ -66,8 +66,19 @@ HWY_INLINE Lanes round_even(Lanes a) {
   return sub(add(a, magic), magic);
 }
 
+/// e^r - 1 for |r| <= ln(2)/2: Taylor to r^7/7!, whose rest is below 2^-27.
+HWY_INLINE Lanes exp_less_one(Lanes r) {
+  Lanes p = set1(1.0f / 5040.0f);
+  p = fma(p, r, set1(1.0f / 720.0f));
+  p = fma(p, r, set1(1.0f / 120.0f));
+  p = fma(p, r, set1(1.0f / 24.0f));
+  p = fma(p, r, set1(1.0f / 6.0f));
+  p = fma(p, r, set1(0.5f));
+  return fma(mul(r, r), p, r);
+}
+
 /// e^x, at most 1.0 ULP from the truth (tests/ops/math_test.cpp), results below the normal range rounded once; NaN for NaN.
-/// x = n ln 2 + r with ln 2 in two floats (Cody & Waite), |r| <= ln(2)/2, Taylor to r^7/7!, whose rest is below 2^-27.
+/// x = n ln 2 + r with ln 2 in two floats (Cody & Waite), |r| <= ln(2)/2.
 HWY_INLINE Lanes exp(Lanes x) {
   const Lanes low = set1(-105.0f);  // below: 0
   const Lanes high = set1(90.0f);   // above: infinity
@@ -77,18 +88,26 @@ HWY_INLINE Lanes exp(Lanes x) {
   const Lanes n = round_even(mul(y, set1(1.44269504f)));
   Lanes r = fma(n, set1(-kLn2High), y);
   r = fma(n, set1(-kLn2Low), r);
-  Lanes p = set1(1.0f / 5040.0f);
-  p = fma(p, r, set1(1.0f / 720.0f));
-  p = fma(p, r, set1(1.0f / 120.0f));
-  p = fma(p, r, set1(1.0f / 24.0f));
-  p = fma(p, r, set1(1.0f / 6.0f));
-  p = fma(p, r, set1(0.5f));
-  p = fma(mul(r, r), p, r);
-  const Lanes e = add(p, set1(1.0f));
+  const Lanes e = add(exp_less_one(r), set1(1.0f));
   // In two steps, because n goes from -151 to 130: the first is exact, the second rounds.
   const Lanes half = round_even(mul(n, set1(0.5f)));
   const Lanes scaled = mul(mul(e, exp2_int(half)), exp2_int(sub(n, half)));
   return select_nan(x, x, scaled);
+}
+
+/// tanh x within 3 ULP (tests/ops/accuracy_test.cpp); NaN for NaN. tanh |x| = m / (m + 2) with m = e^2|x| - 1 = 2^n p + (2^n - 1),
+/// p = e^r - 1, so that nothing cancels near 0; 1 from |x| = 10 on.
+HWY_INLINE Lanes tanh(Lanes x) {
+  const Lanes size = select_gt(zero(), x, sub(zero(), x), x);
+  Lanes y = select_gt(set1(10.0f), size, size, set1(10.0f));
+  y = add(y, y);
+  const Lanes n = round_even(mul(y, set1(1.44269504f)));
+  Lanes r = fma(n, set1(-kLn2High), y);
+  r = fma(n, set1(-kLn2Low), r);
+  const Lanes power = exp2_int(n);
+  const Lanes m = fma(power, exp_less_one(r), sub(power, set1(1.0f)));
+  const Lanes t = div(m, add(m, set1(2.0f)));
+  return select_nan(x, x, select_gt(zero(), x, sub(zero(), t), t));
 }
 
 /// Sixteen elements from element k on of a row of plain numbers, as floats. Exact, but for f64 (rounded half to even).

@@ -1,5 +1,6 @@
 #include "ops/cpu/math64.h"
 
+#include <algorithm>
 #include <array>
 #include <cmath>
 #include <limits>
@@ -72,12 +73,14 @@ long double root_of(long double theta, int degree) {
   return root;
 }
 
-}  // namespace
+/// e^x = 2^exponent * (1 + fraction).
+struct ExpParts {
+  double fraction;
+  int exponent;
+};
 
-double exp64(double x) {
-  if (x != x) return x;
-  if (x > 710.0) return std::numeric_limits<double>::infinity();
-  if (x < -746.0) return 0.0;
+/// For |x| < 747.
+ExpParts exp_parts(double x) {
   const double n = round_even(x * 1.4426950408889634);
   const double high = std::fma(n, -kLn2High, x);  // exact: the leading bits cancel
   const double low = n * -kLn2Low;
@@ -85,8 +88,25 @@ double exp64(double x) {
   const double lost = (high - r) + low;
   double p = 0;
   for (std::size_t k = 13; k >= 2; --k) p = std::fma(p, r, kInverseFactorial[k]);  // |r| < 0.347: r^14/14! < 2^-57
-  const double tail = std::fma(r * r, p, lost);
-  return std::ldexp(1.0 + (r + tail), static_cast<int>(n));
+  return {r + std::fma(r * r, p, lost), static_cast<int>(n)};
+}
+
+}  // namespace
+
+double exp64(double x) {
+  if (x != x) return x;
+  if (x > 710.0) return std::numeric_limits<double>::infinity();
+  if (x < -746.0) return 0.0;
+  const ExpParts e = exp_parts(x);
+  return std::ldexp(1.0 + e.fraction, e.exponent);
+}
+
+double tanh64(double x) {
+  if (x != x) return x;
+  const ExpParts e = exp_parts(2.0 * std::min(std::fabs(x), 20.0));
+  const double power = std::ldexp(1.0, e.exponent);
+  const double m = std::fma(power, e.fraction, power - 1.0);  // e^2|x| - 1: nothing cancels near 0
+  return std::copysign(m / (m + 2.0), x);
 }
 
 SinCos sincos64(double x) {

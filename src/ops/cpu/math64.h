@@ -1,4 +1,4 @@
-// Exponential, sine and cosine in double, our own: the C library's differ in bits between versions and processors.
+// Exponential, hyperbolic tangent, sine and cosine in double, our own: the C library's differ in bits between versions and processors.
 #pragma once
 
 #include <cstdint>
@@ -12,6 +12,9 @@ namespace greta {
 /// e^x within 1 ULP (tests/ops/math_test.cpp); overflow gives infinity, results below the normal range are rounded once, NaN
 /// gives NaN.
 double exp64(double x);
+
+/// tanh x within 3 ULP; NaN gives NaN.
+double tanh64(double x);
 
 struct SinCos {
   double sin = 0;

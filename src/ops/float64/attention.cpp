@@ -42,12 +42,13 @@ void qk(const CpuContext& context, const OpSite& site, const TensorView& q, cons
   for_heads(context, site, params.n_heads, [&](std::int64_t r, std::int64_t h, std::int64_t n) {
     const std::vector<double> query = slice(q.dtype, q.row(r), h * params.head_dim, params.head_dim);
     std::vector<double> key(query.size());
-    std::vector<double> scores(static_cast<std::size_t>(n));
-    for (std::size_t j = 0; j < scores.size(); ++j) {
+    std::vector<double> scores(static_cast<std::size_t>(n), -std::numeric_limits<double>::infinity());
+    for (auto j = static_cast<std::size_t>(params.first_key(static_cast<std::int32_t>(n - 1))); j < scores.size(); ++j) {
       widen_row(dtype, slots.slots(r)[j] + row_bytes(dtype, kv_offset(params, h)), params.head_dim, key.data());
       double dot = 0;
       for (std::size_t d = 0; d < query.size(); ++d) dot += query[d] * key[d];
       scores[j] = dot * params.scale;
+      if (params.softcap > 0) scores[j] = params.softcap * tanh64(scores[j] / params.softcap);
     }
     store_row(scores, out, r, h * n);
   });
@@ -77,7 +78,9 @@ void pv(const CpuContext& context, const OpSite& site, const TensorView& probs, 
     const std::vector<double> weights = slice(probs.dtype, probs.row(r), h * n, n);
     std::vector<double> value(static_cast<std::size_t>(params.head_dim));
     std::vector<double> mixed(value.size());
+    const auto first = static_cast<std::size_t>(params.first_key(static_cast<std::int32_t>(n - 1)));
     for (std::size_t j = 0; j < weights.size(); ++j) {
+      if (j < first && weights[j] == 0) continue;  // masked: its value, whatever it is, has no part
       widen_row(dtype, slots.slots(r)[j] + row_bytes(dtype, kv_offset(params, h)), params.head_dim, value.data());
       for (std::size_t d = 0; d < mixed.size(); ++d) mixed[d] += weights[j] * value[d];
     }

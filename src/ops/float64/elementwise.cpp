@@ -25,8 +25,26 @@ void add(const CpuContext& context, const TensorView& a, const TensorView& b, co
   zip(context, a, b, out, [](double left, double right) { return left + right; });
 }
 
-void silu_mul(const CpuContext& context, const TensorView& gate, const TensorView& up, const TensorView& out) {
-  zip(context, gate, up, out, [](double left, double right) { return left / (1.0 + exp64(-left)) * right; });
+void act_mul(const CpuContext& context, Activation act, const TensorView& gate, const TensorView& up, const TensorView& out) {
+  if (act == Activation::silu) {
+    zip(context, gate, up, out, [](double left, double right) { return left / (1.0 + exp64(-left)) * right; });
+  } else {
+    constexpr double kTwiceRoot = 1.5957691216057308;  // sqrt(8/pi)
+    zip(context, gate, up, out, [](double left, double right) {
+      const double twice_u = kTwiceRoot * (left + 0.044715 * left * left * left);
+      return left / (1.0 + exp64(-twice_u)) * right;
+    });
+  }
+}
+
+void softcap(const CpuContext& context, const TensorView& x, double cap, const TensorView& out) {
+  context.pool.for_ranges(out.n_rows, (1 << 12) / out.n_cols, [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t r = begin; r < end; ++r) {
+      std::vector<double> row = load_row(x, r);
+      for (double& value : row) value = cap * tanh64(value / cap);
+      store_row(row, out, r);
+    }
+  });
 }
 
 void kv_write(const CpuContext&, const OpSite& site, const TensorView& x, KvPart part, KvView& kv) {

@@ -10,7 +10,8 @@
 
 namespace greta::float64 {
 
-void embed(const CpuContext& context, const WeightView& table, std::span<const std::int32_t> tokens, const TensorView& out);
+void embed(const CpuContext& context, const WeightView& table, std::span<const std::int32_t> tokens, double scale,
+           const TensorView& out);
 void rmsnorm(const CpuContext& context, const TensorView& x, const WeightView& weight, double eps, const TensorView& out);
 void matmul(const CpuContext& context, const TensorView& x, const WeightView& weight, const WeightView& bias,
             const TensorView& out);
@@ -24,7 +25,8 @@ void softmax(const CpuContext& context, const OpSite& site, const TensorView& sc
 void pv(const CpuContext& context, const OpSite& site, const TensorView& probs, const AttentionParams& params, KvView& kv,
         const TensorView& out);
 void add(const CpuContext& context, const TensorView& a, const TensorView& b, const TensorView& out);
-void silu_mul(const CpuContext& context, const TensorView& gate, const TensorView& up, const TensorView& out);
+void act_mul(const CpuContext& context, Activation act, const TensorView& gate, const TensorView& up, const TensorView& out);
+void softcap(const CpuContext& context, const TensorView& x, double cap, const TensorView& out);
 void quantize(const CpuContext& context, const TensorView& x, const TensorView& out);
 
 }  // namespace greta::float64

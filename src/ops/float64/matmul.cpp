@@ -29,8 +29,13 @@ void store_value(double value, const TensorView& out, std::int64_t r, std::int64
 
 }  // namespace
 
-void embed(const CpuContext&, const WeightView& table, std::span<const std::int32_t> tokens, const TensorView& out) {
-  for (std::int64_t r = 0; r < out.n_rows; ++r) store_row(weight_row(table, tokens[static_cast<std::size_t>(r)]), out, r);
+void embed(const CpuContext&, const WeightView& table, std::span<const std::int32_t> tokens, double scale,
+           const TensorView& out) {
+  for (std::int64_t r = 0; r < out.n_rows; ++r) {
+    std::vector<double> row = weight_row(table, tokens[static_cast<std::size_t>(r)]);
+    for (double& value : row) value *= scale;
+    store_row(row, out, r);
+  }
 }
 
 void matmul(const CpuContext& context, const TensorView& x, const WeightView& weight, const WeightView& bias,

@@ -1,11 +1,17 @@
 // Attention as three ops, so that every stage of it can be observed.
 //
-// qk: 16-lane dot product over head_dim, then one product with F32(scale).
+// qk: 16-lane dot product over head_dim, then one product with F32(scale); where there is a cap, F32(cap) * tanh(score / F32(cap)).
+//   Keys before the window are -infinity and not computed.
 // softmax: e = exp(s - max), divided by the 16-lane sum of e (key j in lane j % 16, a tail padded with zeros). A NaN score, an
 // infinite
 //   maximum or scores that are all -infinity give NaN for the whole head, as the formula does.
-// pv: one chain of fused multiply-adds an element, over keys 0, 1, ... position.
+// pv: one chain of fused multiply-adds an element, over keys 0, 1, ... position. Keys before the window whose probability is 0 are
+//   passed over.
 // Keys and values of any storage are converted to F32 first: exactly, but for F64, which rounds.
+#include <algorithm>
+#include <limits>
+#include <span>
+
 #include "ops/cpu/targets.h"
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "ops/reference/attention.cpp"
@@ -83,22 +89,35 @@ HWY_INLINE void score_keys(const Query* queries, const HeadSlots& keys, std::int
   for (; j < end; ++j) score_tile<kType, kQueries, 1>(queries, keys, j, scale);
 }
 
-HWY_INLINE std::int64_t shared_keys(const Query* queries, int count) {
-  std::int64_t n = queries[0].n;
-  for (int i = 1; i < count; ++i) n = queries[i].n < n ? queries[i].n : n;
-  return n;
+/// Slots [begin, end) that all of the queries see; where there are none, both are every query's end.
+struct Shared {
+  std::int64_t begin, end;
+};
+HWY_INLINE Shared shared_keys(const Query* queries, int count) {
+  Shared shared{queries[0].first, queries[0].n};
+  std::int64_t most = shared.end;
+  for (int i = 1; i < count; ++i) {
+    shared.begin = std::max(shared.begin, queries[i].first);
+    shared.end = std::min(shared.end, queries[i].n);
+    most = std::max(most, queries[i].n);
+  }
+  return shared.begin < shared.end ? shared : Shared{most, most};
 }
 
 template <DType kType>
 void scores_of(const Query* queries, int count, const HeadSlots& keys, float scale) {
   for_tiles<kScoreQueries>(0, count, [&](int first, auto n) HWY_ATTR {
-    const std::int64_t shared = shared_keys(queries + first, n());
-    score_keys<kType, n()>(queries + first, keys, 0, shared, scale);
-    for (int i = first; i < first + n(); ++i) score_keys<kType, 1>(queries + i, keys, shared, queries[i].n, scale);
+    const Shared shared = shared_keys(queries + first, n());
+    score_keys<kType, n()>(queries + first, keys, shared.begin, shared.end, scale);
+    for (int i = first; i < first + n(); ++i) {
+      const Query& query = queries[i];
+      score_keys<kType, 1>(&query, keys, query.first, std::min(shared.begin, query.n), scale);
+      score_keys<kType, 1>(&query, keys, shared.end, query.n, scale);
+    }
   });
 }
 
-/// Every query's out[0..n) = scale * in . key j. At most kTileQueries queries.
+/// Every query's out[first..n) = scale * in . key j. At most kTileQueries queries.
 void scores_queries(const Query* queries, int count, const HeadSlots& keys, float scale) {
   switch (keys.dtype) {
     case DType::f64:
@@ -108,6 +127,14 @@ void scores_queries(const Query* queries, int count, const HeadSlots& keys, floa
     default:
       return scores_of<DType::f32>(queries, count, keys, scale);
   }
+}
+
+/// scores[0..n) = cap * tanh(score / cap), in place.
+void cap_scores(float* scores, std::int64_t n, float cap) {
+  const Lanes caps = set1(cap);
+  std::int64_t j = 0;
+  for (; j + kLanes <= n; j += kLanes) store(mul(caps, tanh(div(load(scores + j), caps))), scores + j);
+  if (j < n) store_first(mul(caps, tanh(div(load_first(scores + j, n - j), caps))), scores + j, n - j);
 }
 
 void softmax_head(const float* scores, std::int64_t n, float* out) {
@@ -152,23 +179,35 @@ HWY_INLINE void mix_slots(const Query* queries, const HeadSlots& values, std::in
   }
 }
 
+/// The same for one query.
+template <DType kType, int kGroups>
+HWY_INLINE void mix_alone(const Query* query, const HeadSlots& values, std::int64_t begin, std::int64_t end, std::int64_t d,
+                          std::int64_t rest, Lanes (&sum)[kGroups]) {
+  if (begin >= end) return;
+  Lanes own[1][kGroups];
+  for (int g = 0; g < kGroups; ++g) own[0][g] = sum[g];
+  mix_slots<kType, 1, kGroups>(query, values, begin, end, d, rest, own);
+  for (int g = 0; g < kGroups; ++g) sum[g] = own[0][g];
+}
+
 template <DType kType, int kQueries, int kGroups>
 HWY_INLINE void mix_tile(const Query* queries, const HeadSlots& values, std::int64_t d, std::int64_t rest) {
   Lanes sum[kQueries][kGroups];
   for (auto& lanes : sum) {
     for (Lanes& group : lanes) group = zero();
   }
-  const std::int64_t shared = shared_keys(queries, kQueries);
-  mix_slots<kType, kQueries, kGroups>(queries, values, 0, shared, d, rest, sum);
+  const Shared shared = shared_keys(queries, kQueries);
   for (int i = 0; i < kQueries; ++i) {
-    Lanes own[1][kGroups];
-    for (int g = 0; g < kGroups; ++g) own[0][g] = sum[i][g];
-    mix_slots<kType, 1, kGroups>(queries + i, values, shared, queries[i].n, d, rest, own);
+    mix_alone<kType>(queries + i, values, queries[i].first, std::min(shared.begin, queries[i].n), d, rest, sum[i]);
+  }
+  mix_slots<kType, kQueries, kGroups>(queries, values, shared.begin, shared.end, d, rest, sum);
+  for (int i = 0; i < kQueries; ++i) {
+    mix_alone<kType>(queries + i, values, shared.end, queries[i].n, d, rest, sum[i]);
     for (int g = 0; g < kGroups; ++g) {
       if (rest > 0) {
-        store_first(own[0][g], queries[i].out + d, rest);
+        store_first(sum[i][g], queries[i].out + d, rest);
       } else {
-        store(own[0][g], queries[i].out + d + g * kLanes);
+        store(sum[i][g], queries[i].out + d + g * kLanes);
       }
     }
   }
@@ -186,7 +225,7 @@ void mix_of(const Query* queries, int count, const HeadSlots& values) {
   });
 }
 
-/// Every query's out[0..head_dim) = sum over its slots j of in[j] * value j. At most kTileQueries queries.
+/// Every query's out[0..head_dim) = sum over its slots first..n-1 of in[j] * value j. At most kTileQueries queries.
 void mix_queries(const Query* queries, int count, const HeadSlots& values) {
   switch (values.dtype) {
     case DType::f64:
@@ -210,6 +249,7 @@ namespace greta::reference {
 namespace {
 
 constexpr auto kScores = GRETA_PER_ISA(scores_queries);
+constexpr auto kCap = GRETA_PER_ISA(cap_scores);
 constexpr auto kSoftmax = GRETA_PER_ISA(softmax_head);
 constexpr auto kMix = GRETA_PER_ISA(mix_queries);
 constexpr std::int64_t kMinWork = 1 << 15;  // multiply-adds a chunk, about
@@ -237,8 +277,8 @@ std::vector<QueryTile> cut_tiles(const OpSite& site, std::int64_t group) {
   return tiles;
 }
 
-/// Calls kernel(queries, count, slots) for every tile of every KV head, in parallel. operands(row, query head, keys) gives a
-/// Query.
+/// Calls kernel(queries, count, slots) for every tile of every KV head, in parallel. operands(row, query head, position) gives
+/// a Query.
 template <class Operands, class Kernel>
 void for_tiles(const CpuContext& context, const OpSite& site, const AttentionParams& params, KvView& kv, KvPart part,
                const Operands& operands, const Kernel& kernel) {
@@ -255,8 +295,7 @@ void for_tiles(const CpuContext& context, const OpSite& site, const AttentionPar
       Query queries[kTileQueries];
       for (int q = 0; q < tile.count; ++q) {
         const std::int64_t r = (tile.first + q) / group;
-        const std::int64_t n = site.rows[static_cast<std::size_t>(r)].position + std::int64_t{1};
-        queries[q] = operands(r, kv_head * group + (tile.first + q) % group, n);
+        queries[q] = operands(r, kv_head * group + (tile.first + q) % group, site.rows[static_cast<std::size_t>(r)].position);
       }
       kernel(queries, tile.count,
              HeadSlots{slots.slots(tile.first / group), dtype, row_bytes(dtype, kv_head * params.head_dim), params.head_dim});
@@ -270,11 +309,17 @@ void qk(const CpuContext& context, const OpSite& site, const TensorView& q, cons
         const TensorView& out) {
   for_tiles(
       context, site, params, kv, KvPart::k,
-      [&](std::int64_t r, std::int64_t h, std::int64_t n) {
-        return Query{q.row_as<const float>(r) + h * params.head_dim, out.row_as<float>(r) + h * n, n};
+      [&](std::int64_t r, std::int64_t h, std::int32_t position) {
+        const std::int64_t n = std::int64_t{position} + 1;
+        return Query{q.row_as<const float>(r) + h * params.head_dim, out.row_as<float>(r) + h * n, params.first_key(position), n};
       },
       [&](const Query* queries, int count, const HeadSlots& keys) {
         kScores[context.isa](queries, count, keys, static_cast<float>(params.scale));
+        for (const Query& query : std::span(queries, static_cast<std::size_t>(count))) {
+          std::fill(query.out, query.out + query.first, -std::numeric_limits<float>::infinity());
+          if (params.softcap <= 0) continue;
+          kCap[context.isa](query.out + query.first, query.n - query.first, static_cast<float>(params.softcap));
+        }
       });
 }
 
@@ -296,8 +341,12 @@ void pv(const CpuContext& context, const OpSite& site, const TensorView& probs, 
         const TensorView& out) {
   for_tiles(
       context, site, params, kv, KvPart::v,
-      [&](std::int64_t r, std::int64_t h, std::int64_t n) {
-        return Query{probs.row_as<const float>(r) + h * n, out.row_as<float>(r) + h * params.head_dim, n};
+      [&](std::int64_t r, std::int64_t h, std::int32_t position) {
+        const std::int64_t n = std::int64_t{position} + 1;
+        const float* in = probs.row_as<const float>(r) + h * n;
+        const float* masked_end = in + params.first_key(position);
+        const float* first = std::find_if(in, masked_end, [](float p) { return p != 0.0f; });
+        return Query{in, out.row_as<float>(r) + h * params.head_dim, first - in, n};
       },
       [&](const Query* queries, int count, const HeadSlots& values) { kMix[context.isa](queries, count, values); });
 }

@@ -16,11 +16,12 @@ struct HeadSlots {
   std::int64_t head_dim;
 };
 
-/// One query head of one row, which sees slots 0..n-1. qk: in = query [head_dim], out = scores [n]; pv: in = probabilities [n],
+/// One query head of one row, which sees slots first..n-1. qk: in = query [head_dim], out = scores [n]; pv: in = probabilities [n],
 /// out = mixture [head_dim].
 struct Query {
   const float* in;
   float* out;
+  std::int64_t first;
   std::int64_t n;
 };
 

@@ -1,5 +1,5 @@
 // RMSNorm: out = (x * s) * w with s = 1 / sqrt(mean + eps), mean = (16-lane sum of fma(x, x, .)) / n; all in F32, eps rounded
-// to F32 first.
+// to F32 first. A group of weight.n_cols columns at a time.
 #include "ops/cpu/targets.h"
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "ops/reference/rmsnorm.cpp"
@@ -44,12 +44,16 @@ constexpr std::int64_t kGrain = 1 << 14;  // elements below which a second threa
 }  // namespace
 
 void rmsnorm(const CpuContext& context, const TensorView& x, const WeightView& weight, double eps, const TensorView& out) {
-  std::vector<float> gain(static_cast<std::size_t>(x.n_cols));
-  dequantize_row(weight.dtype, weight.data, x.n_cols, gain.data());
+  const std::int64_t n = weight.n_cols;
+  const std::int64_t groups = x.n_cols / n;
+  std::vector<float> gain(static_cast<std::size_t>(n));
+  dequantize_row(weight.dtype, weight.data, n, gain.data());
   const auto row = kRow[context.isa];
-  context.pool.for_ranges(x.n_rows, kGrain / x.n_cols, [&](std::int64_t begin, std::int64_t end) {
-    for (std::int64_t r = begin; r < end; ++r) {
-      row(x.row_as<const float>(r), gain.data(), x.n_cols, static_cast<float>(eps), out.row_as<float>(r));
+  context.pool.for_ranges(x.n_rows * groups, kGrain / n, [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t i = begin; i < end; ++i) {
+      const std::int64_t r = i / groups;
+      const std::int64_t first = i % groups * n;
+      row(x.row_as<const float>(r) + first, gain.data(), n, static_cast<float>(eps), out.row_as<float>(r) + first);
     }
   });
 }
