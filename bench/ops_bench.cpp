@@ -10,6 +10,7 @@
 #include <thread>
 #include <vector>
 
+#include "core/blocks.h"
 #include "core/half.h"
 #include "ops/cpu_ops.h"
 
@@ -50,9 +51,10 @@ struct Weights {
         std::memcpy(block, &value, sizeof value);
         continue;
       }
-      for (std::int64_t i = 2; i < info.block_bytes; ++i) block[i] = static_cast<std::byte>(next() >> 24);
+      for (std::int64_t i = 0; i < info.block_bytes; ++i) block[i] = static_cast<std::byte>(next() >> 24);
       const std::uint16_t small = dtype == DType::bf16 ? f32_to_bf16(0.01f) : f32_to_f16(0.01f);
-      std::memcpy(block, &small, sizeof small);
+      if (!is_block_type(dtype)) std::memcpy(block, &small, sizeof small);
+      for (const std::int64_t offset : scale_offsets(dtype)) std::memcpy(block + offset, &small, sizeof small);
     }
     view = {"w", dtype, n_rows, n_cols, bytes.data(), WeightLayout::row_major};
   }
@@ -165,7 +167,7 @@ void register_all() {
   add_bench("read", read_bandwidth);
   for (const Isa isa : supported_isas()) {
     if (isa == Isa::scalar) continue;
-    for (const DType dtype : {DType::q8_0, DType::q4_0, DType::f16, DType::bf16, DType::f32}) {
+    for (const DType dtype : weight_dtypes()) {
       add_matmul("decode", RouteId::reference, dtype, isa, 1, 8192, 65536);
       for (const std::int64_t n_rows : {4, 16, 512})
         add_matmul("rows" + std::to_string(n_rows), RouteId::reference, dtype, isa, n_rows, 2048, 8192);

@@ -1,8 +1,9 @@
-// greta models info | synth: what a GGUF file holds, and random-weight files of a given shape.
+// greta models info | synth | quantize: what a GGUF file holds, random-weight files of a given shape, and files in another
+// type.
 #include <fmt/ranges.h>
-#include <unistd.h>
 
-#include <chrono>
+#include <algorithm>
+#include <cctype>
 #include <cmath>
 #include <cstdio>
 #include <limits>
@@ -12,11 +13,13 @@
 #include <string>
 
 #include "cli/paths.h"
+#include "cli/progress_bar.h"
 #include "cli/verbs.h"
 #include "core/error.h"
 #include "core/quote.h"
 #include "model/ggml_types.h"
 #include "model/gguf.h"
+#include "model/quantize.h"
 #include "model/synth.h"
 
 namespace greta::cli {
@@ -170,24 +173,12 @@ void add_info(CLI::App& models, Program& program) {
   });
 }
 
-/// One line on stderr, redrawn at most 10 times a second; nothing where stderr is not a terminal.
-class ProgressBar {
- public:
-  void operator()(std::uint64_t done, std::uint64_t total) {
-    const auto now = std::chrono::steady_clock::now();
-    if (!terminal_ || (done < total && now - drawn_ < std::chrono::milliseconds(100))) return;
-    drawn_ = now;
-    constexpr std::uint64_t kWidth = 40;
-    const std::uint64_t filled = total == 0 ? kWidth : done * kWidth / total;
-    fmt::print(stderr, "\r[{:#<{}}{:<{}}] {:>5} of {} MiB{}", "", filled, "", kWidth - filled, done >> 20, total >> 20,
-               done == total ? "\n" : "");
-    std::fflush(stderr);
-  }
-
- private:
-  bool terminal_ = ::isatty(STDERR_FILENO) == 1;
-  std::chrono::steady_clock::time_point drawn_;
-};
+DType weight_type(const std::string& text) {
+  const auto dtype = dtype_from_name(text);
+  if (!dtype || std::ranges::find(weight_dtypes(), *dtype) == weight_dtypes().end())
+    fail("--type {} is unknown; known: {}", quote(text), weight_dtype_names());
+  return *dtype;
+}
 
 void add_synth(CLI::App& models, Program& program) {
   struct Options {
@@ -199,7 +190,7 @@ void add_synth(CLI::App& models, Program& program) {
   auto options = std::make_shared<Options>();
   CLI::App* synth = models.add_subcommand("synth", "writes a random-weight model with a byte-level vocabulary of its own");
   synth->add_option("--shape", options->shape, fmt::format("{}", fmt::join(synth_shape_names(), ", ")))->capture_default_str();
-  synth->add_option("--type", options->type, "of matrices: f32, f16, bf16, q8_0, q4_0")->capture_default_str();
+  synth->add_option("--type", options->type, fmt::format("of matrices: {}", weight_dtype_names()))->capture_default_str();
   synth->add_option("--layers", options->layers, "instead of the shape's");
   synth->add_option("--seed", options->seed, "of the weights")->capture_default_str();
   synth->add_option("--out", options->out, "the file to write")->required();
@@ -215,9 +206,7 @@ void add_synth(CLI::App& models, Program& program) {
   synth->callback([synth, options, &program] {
     program.action = [synth, options] {
       SynthSpec spec = synth_shape(options->shape);
-      const auto dtype = dtype_from_name(options->type);
-      if (!dtype || *dtype == DType::f64 || *dtype == DType::q8_f32) fail("--type {} is unknown; known: f32, f16, bf16, q8_0, q4_0", quote(options->type));
-      spec.dtype = *dtype;
+      spec.dtype = weight_type(options->type);
       spec.seed = options->seed;
       const auto override_with = [synth](const char* flag, int value, int& field) {
         if (synth->count(flag) > 0) field = value;
@@ -237,13 +226,63 @@ void add_synth(CLI::App& models, Program& program) {
   });
 }
 
+std::string upper(std::string_view text) {
+  std::string out;
+  for (const char c : text) out += static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
+  return out;
+}
+
+void print_quantized(const std::string& out, const QuantizeReport& report, DType wanted) {
+  for (const auto& fallback : report.fallbacks) {
+    fmt::print(stderr, "note: {}{} became {}: rows of {} elements are not a multiple of {}'s block of {}\n",
+               quote(fallback.first_tensor),
+               fallback.tensors > 1 ? fmt::format(" and {} more", fallback.tensors - 1) : std::string(),
+               upper(name(fallback.dtype)), fallback.row, upper(name(wanted)), dtype_info(wanted).block_elems);
+  }
+  fmt::print("{}\n", out);
+  for (const auto& type : report.types) {
+    fmt::print("  {:<8} {:>5} tensors {:>14} parameters {:>14} bytes  {:.4g} bits a parameter\n", upper(name(type.dtype)),
+               type.tensors, type.elements, type.bytes,
+               8.0 * static_cast<double>(type.bytes) / static_cast<double>(std::max<std::uint64_t>(type.elements, 1)));
+  }
+  fmt::print("  {} bytes of tensors before, {} after\n", report.bytes_before, report.bytes_after);
+}
+
+void add_quantize(CLI::App& models, Program& program) {
+  struct Options {
+    std::string in, out, type;
+    int threads = 0;
+    bool force = false;
+  };
+  auto options = std::make_shared<Options>();
+  CLI::App* quantize_verb = models.add_subcommand("quantize", "writes a model with its matrices in another type");
+  quantize_verb->add_option("IN", options->in, "the model, of any readable type; of a split one the first part")->required();
+  quantize_verb->add_option("OUT", options->out, "the file to write")->required();
+  quantize_verb->add_option("--type", options->type, fmt::format("of matrices: {}", weight_dtype_names()))->required();
+  quantize_verb->add_option("--threads", options->threads, "0: one a processor")
+      ->check(CLI::Range(0, 1024))
+      ->capture_default_str();
+  quantize_verb->add_flag("--force", options->force, "replace an existing file");
+  quantize_verb->callback([options, &program] {
+    program.action = [options] {
+      const DType dtype = weight_type(options->type);
+      const auto file = Gguf::open(options->in);
+      ProgressBar bar;
+      const auto report = quantize(*file, options->out, {dtype, options->threads, options->force}, std::ref(bar));
+      print_quantized(options->out, report, dtype);
+      return static_cast<int>(ExitCode::ok);
+    };
+  });
+}
+
 }  // namespace
 
 void add_models(CLI::App& app, Program& program) {
-  CLI::App* models = app.add_subcommand("models", "looks into GGUF files and makes synthetic ones");
+  CLI::App* models = app.add_subcommand("models", "looks into GGUF files, makes synthetic ones and converts their weights");
   models->require_subcommand(1);
   add_info(*models, program);
   add_synth(*models, program);
+  add_quantize(*models, program);
 }
 
 }  // namespace greta::cli

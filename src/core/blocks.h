@@ -1,4 +1,4 @@
-// The one definition of what the bytes of weights mean: block formats, exact dequantisation, reference quantisation.
+// The one definition of what the bytes of weights mean: block formats and their exact dequantisation. The reverse: core/quantize.h.
 //
 // The formats are those that GGUF files name in upper case (Q4_K is DType::q4_k). Scales d, minima m and their super-block
 // forms are binary16. Every product of a scale, a sub-scale and a code below is exact in binary32 (at most 24 significant
@@ -208,12 +208,5 @@ std::span<const std::int64_t> scale_offsets(DType dtype);
 /// minimum. `dtype` is a weight type (throws Error for f64); `cols` is a multiple of its block; `row` is aligned to 2 bytes for
 /// the 16-bit and block types and to 4 for f32.
 void dequantize_row(DType dtype, const std::byte* row, std::int64_t cols, float* out);
-
-/// The reverse, by the format's reference definition, to the nearest code:
-/// q8_0: d = max|x| / 127, q = x / d rounded half away from zero (as x * (1 / d) in F32);
-/// q4_0: d = m / -8 where m is the element of largest magnitude (the first of equals), q = min(15, trunc(x * (1 / d) + 8.5));
-/// f16, bf16: nearest, ties to even. The codes are made with d in F32; d is then rounded to binary16.
-/// `in` is finite. A block too small for 1 / d to be finite becomes zeros (its d rounds to 0 in binary16 in any case).
-void quantize_row_reference(DType dtype, const float* in, std::int64_t cols, std::byte* row);
 
 }  // namespace greta

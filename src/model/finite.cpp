@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "core/blocks.h"
+#include "core/error.h"
 #include "core/half.h"
 
 namespace greta {
@@ -120,6 +121,13 @@ std::optional<NonFinite> find_non_finite(std::span<const GgufTensor* const> tens
   if (lowest == pieces.size()) return std::nullopt;
   const Piece& piece = pieces[lowest];
   return describe(piece, piece.first + found[lowest]);
+}
+
+void refuse_non_finite(const Gguf& file, std::span<const GgufTensor* const> tensors, int threads) {
+  const auto bad = find_non_finite(tensors, threads);
+  if (!bad) return;
+  fail("{}: tensor '{}': {} {} is {}; the file is damaged or was converted wrongly", file.path().string(), bad->tensor->name,
+       bad->block_scale ? "the scale of the block from element" : "element", bad->element, bad->value);
 }
 
 }  // namespace greta

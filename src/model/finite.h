@@ -22,4 +22,7 @@ struct NonFinite {
 /// Reads every byte once, on `threads` threads (0: one a processor); the answer does not depend on them.
 std::optional<NonFinite> find_non_finite(std::span<const GgufTensor* const> tensors, int threads = 0);
 
+/// Throws Error, one line with file, tensor, element and value, where find_non_finite finds something.
+void refuse_non_finite(const Gguf& file, std::span<const GgufTensor* const> tensors, int threads = 0);
+
 }  // namespace greta

@@ -7,7 +7,9 @@
 #include <cerrno>
 #include <cstring>
 #include <system_error>
+#include <type_traits>
 #include <utility>
+#include <variant>
 
 #include "core/error.h"
 #include "model/ggml_types.h"
@@ -29,6 +31,37 @@ void append(std::string& out, T value) {
 void append_string(std::string& out, std::string_view text) {
   append<std::uint64_t>(out, text.size());
   out += text;
+}
+
+/// A number as `type` stores it. Values were read from that type, so none is out of its range.
+template <class T>
+void append_number(std::string& out, GgufType type, T value) {
+  switch (type) {
+    case GgufType::u8:
+    case GgufType::boolean:
+      return append(out, static_cast<std::uint8_t>(value));
+    case GgufType::i8:
+      return append(out, static_cast<std::int8_t>(value));
+    case GgufType::u16:
+      return append(out, static_cast<std::uint16_t>(value));
+    case GgufType::i16:
+      return append(out, static_cast<std::int16_t>(value));
+    case GgufType::u32:
+      return append(out, static_cast<std::uint32_t>(value));
+    case GgufType::i32:
+      return append(out, static_cast<std::int32_t>(value));
+    case GgufType::u64:
+      return append(out, static_cast<std::uint64_t>(value));
+    case GgufType::i64:
+      return append(out, static_cast<std::int64_t>(value));
+    case GgufType::f32:
+      return append(out, static_cast<float>(value));
+    case GgufType::f64:
+      return append(out, static_cast<double>(value));
+    case GgufType::string:
+    case GgufType::array:
+      break;  // no numbers
+  }
 }
 
 }  // namespace
@@ -95,6 +128,29 @@ void GgufWriter::set(std::string_view key, std::span<const std::int32_t> values)
   append(values_, static_cast<std::uint32_t>(GgufType::i32));
   append<std::uint64_t>(values_, values.size());
   for (const auto value : values) append(values_, value);
+}
+
+void GgufWriter::set(std::string_view key, const GgufValue& value) {
+  begin_value(key, value.type);
+  const auto visitor = [&](const auto& held) {
+    using Held = std::decay_t<decltype(held)>;
+    if constexpr (std::is_same_v<Held, std::string>) {
+      append_string(values_, held);
+    } else if constexpr (requires { held.size(); }) {
+      append(values_, static_cast<std::uint32_t>(value.element));
+      append<std::uint64_t>(values_, held.size());
+      for (const auto& element : held) {
+        if constexpr (std::is_same_v<Held, GgufValue::Strings>) {
+          append_string(values_, element);
+        } else {
+          append_number(values_, value.element, element);
+        }
+      }
+    } else {
+      append_number(values_, value.type, held);
+    }
+  };
+  std::visit(visitor, value.value);
 }
 
 std::size_t GgufWriter::add_tensor(std::string name, DType dtype, std::vector<std::int64_t> shape) {

@@ -33,6 +33,8 @@ class GgufWriter {
   void set(std::string_view key, const char* value) { set(key, std::string_view(value)); }
   void set(std::string_view key, std::span<const std::string> values);
   void set(std::string_view key, std::span<const std::int32_t> values);
+  /// A value of any type, as it was read.
+  void set(std::string_view key, const GgufValue& value);
 
   /// Declares a tensor; `shape` has ne0 (contiguous) first. Returns its number. Rows must be whole blocks.
   std::size_t add_tensor(std::string name, DType dtype, std::vector<std::int64_t> shape);

@@ -4,17 +4,15 @@
 
 #include <algorithm>
 #include <array>
-#include <atomic>
 #include <cmath>
-#include <exception>
-#include <mutex>
 #include <numbers>
-#include <thread>
 
-#include "core/blocks.h"
 #include "core/error.h"
+#include "core/quantize.h"
 #include "core/quote.h"
 #include "model/gguf_writer.h"
+#include "model/pieces.h"
+#include "model/quantize.h"
 
 namespace greta {
 namespace {
@@ -34,8 +32,6 @@ struct Piece {
   const Fill* fill = nullptr;
   std::int64_t first_row = 0, n_rows = 0;
 };
-constexpr std::int64_t kPieceElements = 1 << 18;
-
 /// SplitMix64's output function (Steele, Lea & Flood 2014, "Fast splittable pseudorandom number generators").
 std::uint64_t mix(std::uint64_t z) {
   z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
@@ -82,35 +78,19 @@ class ModelMaker {
     add(std::move(name), spec_.dtype, rows, cols, 0.0f, gain / std::sqrt(static_cast<double>(cols)));
   }
   void norm(std::string name) { add(std::move(name), DType::f32, 1, spec_.d_model, 1.0f, 0.1); }
-  void write_piece(const Piece& piece, std::vector<float>& values, std::vector<std::byte>& bytes);
+  std::uint64_t write_piece(const Piece& piece, PieceBuffers& buffers);
 
   const SynthSpec& spec_;
   GgufWriter& writer_;
   std::vector<Fill> fills_;
 };
 
-/// llama.cpp's number of a file's main type, `general.file_type`.
-std::uint32_t file_type(DType dtype) {
-  switch (dtype) {
-    case DType::f16:
-      return 1;
-    case DType::q4_0:
-      return 2;
-    case DType::q8_0:
-      return 7;
-    case DType::bf16:
-      return 32;
-    default:
-      return 0;
-  }
-}
-
 void ModelMaker::describe() {
   const auto u32 = [](int value) { return static_cast<std::uint32_t>(value); };
   const int head_dim = spec_.d_model / spec_.n_heads;
   writer_.set("general.architecture", "llama");
   writer_.set("general.name", fmt::format("greta synthetic {}, seed {}", spec_.shape_name, spec_.seed));
-  writer_.set("general.file_type", file_type(spec_.dtype));
+  writer_.set("general.file_type", file_type_of(spec_.dtype));
   writer_.set("general.quantization_version", 2u);
   writer_.set("llama.block_count", u32(spec_.n_layers));
   writer_.set("llama.context_length", u32(spec_.context_length));
@@ -164,7 +144,8 @@ void ModelMaker::declare() {
   if (!spec_.tied_head) matrix("output.weight", spec_.vocab_size, d);
 }
 
-void ModelMaker::write_piece(const Piece& piece, std::vector<float>& values, std::vector<std::byte>& bytes) {
+std::uint64_t ModelMaker::write_piece(const Piece& piece, PieceBuffers& buffers) {
+  auto& [values, bytes] = buffers;
   const Fill& fill = *piece.fill;
   values.resize(static_cast<std::size_t>(piece.n_rows * fill.cols));
   const std::int64_t first = piece.first_row * fill.cols;
@@ -175,8 +156,9 @@ void ModelMaker::write_piece(const Piece& piece, std::vector<float>& values, std
   // Rows follow one another without gaps and hold whole blocks: many rows quantise as one.
   const std::int64_t size = row_bytes(fill.dtype, piece.n_rows * fill.cols);
   bytes.resize(static_cast<std::size_t>(size));
-  quantize_row_reference(fill.dtype, values.data(), piece.n_rows * fill.cols, bytes.data());
+  quantize_row(fill.dtype, values.data(), piece.n_rows * fill.cols, bytes.data());
   writer_.write(fill.tensor, static_cast<std::uint64_t>(row_bytes(fill.dtype, first)), bytes);
+  return bytes.size();
 }
 
 void ModelMaker::fill(const std::function<void(std::uint64_t, std::uint64_t)>& progress) {
@@ -187,33 +169,8 @@ void ModelMaker::fill(const std::function<void(std::uint64_t, std::uint64_t)>& p
     for (std::int64_t row = 0; row < fill.rows; row += step) pieces.push_back({&fill, row, std::min(step, fill.rows - row)});
     total += static_cast<std::uint64_t>(row_bytes(fill.dtype, fill.cols) * fill.rows);
   }
-  std::atomic<std::size_t> next{0};
-  std::mutex mutex;
-  std::uint64_t done = 0;
-  std::exception_ptr failure;
-  const auto work = [&] {
-    std::vector<float> values;
-    std::vector<std::byte> bytes;
-    for (std::size_t i = next++; i < pieces.size(); i = next++) {
-      try {
-        write_piece(pieces[i], values, bytes);
-        const std::lock_guard lock(mutex);
-        done += bytes.size();
-        if (progress) progress(done, total);
-      } catch (...) {
-        const std::lock_guard lock(mutex);
-        if (!failure) failure = std::current_exception();
-        next = pieces.size();
-      }
-    }
-  };
-  std::vector<std::jthread> helpers;
-  for (unsigned i = 1; i < std::min<std::size_t>(std::thread::hardware_concurrency(), pieces.size()); ++i) {
-    helpers.emplace_back(work);
-  }
-  work();
-  helpers.clear();  // joins
-  if (failure) std::rethrow_exception(failure);
+  for_pieces(pieces.size(), 0, total, progress,
+             [&](std::size_t i, PieceBuffers& buffers) { return write_piece(pieces[i], buffers); });
 }
 
 void check(const SynthSpec& spec) {

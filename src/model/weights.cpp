@@ -14,10 +14,7 @@ ModelWeights load_weights(const Gguf& file, const ModelConfig& config) {
   TensorTable tensors(file);
   ModelWeights weights = find_architecture(file).read_weights(tensors, config);
   tensors.refuse_leftovers();
-  if (const auto bad = find_non_finite(tensors.taken())) {
-    fail("{}: tensor '{}': {} {} is {}; the file is damaged or was converted wrongly", path, bad->tensor->name,
-         bad->block_scale ? "the scale of the block from element" : "element", bad->element, bad->value);
-  }
+  refuse_non_finite(file, tensors.taken());
   return weights;
 }
 

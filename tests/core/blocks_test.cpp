@@ -10,6 +10,7 @@
 
 #include "core/error.h"
 #include "core/half.h"
+#include "core/quantize.h"
 
 namespace greta {
 namespace {
@@ -75,7 +76,7 @@ TEST(Blocks, QuantiseQ8_0RoundsHalfAwayFromZero) {
   x[3] = 2.49f;
   x[4] = -127.0f;
   BlockQ8_0 block{};
-  quantize_row_reference(DType::q8_0, x.data(), 32, reinterpret_cast<std::byte*>(&block));
+  quantize_row(DType::q8_0, x.data(), 32, reinterpret_cast<std::byte*>(&block));
   EXPECT_EQ(block.d, 0x3c00);
   EXPECT_EQ(block.q[0], 127);
   EXPECT_EQ(block.q[1], 3);
@@ -91,7 +92,7 @@ TEST(Blocks, QuantiseQ4_0TakesTheSignOfTheLargest) {
   x[1] = -8.0f;  // would be code 16: held at 15
   x[16] = 1.0f;
   BlockQ4_0 block{};
-  quantize_row_reference(DType::q4_0, x.data(), 32, reinterpret_cast<std::byte*>(&block));
+  quantize_row(DType::q4_0, x.data(), 32, reinterpret_cast<std::byte*>(&block));
   EXPECT_EQ(block.d, 0xbc00);
   EXPECT_EQ(block.q[0], 0x70);  // element 16: 8 - 1 = 7
   EXPECT_EQ(block.q[1], 0x8f);
@@ -105,7 +106,7 @@ TEST(Blocks, TinyAndZeroBlocksQuantiseToZero) {
     for (const DType dtype : {DType::q8_0, DType::q4_0}) {
       std::array<std::byte, 34> bytes{};
       std::array<float, 32> back{};
-      quantize_row_reference(dtype, x.data(), 32, bytes.data());
+      quantize_row(dtype, x.data(), 32, bytes.data());
       dequantize_row(dtype, bytes.data(), 32, back.data());
       for (const float value : back) EXPECT_EQ(value, 0.0f);
     }
@@ -117,7 +118,7 @@ TEST(Blocks, HalfTypesRoundTripWhatTheyHold) {
   for (const DType dtype : {DType::f32, DType::f16, DType::bf16}) {
     std::array<std::byte, 16> bytes{};
     std::array<float, 4> back{};
-    quantize_row_reference(dtype, x.data(), 4, bytes.data());
+    quantize_row(dtype, x.data(), 4, bytes.data());
     dequantize_row(dtype, bytes.data(), 4, back.data());
     EXPECT_EQ(back, x) << name(dtype);
   }

@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "core/blocks.h"
+#include "core/quantize.h"
 #include "model/config.h"
 #include "model/ggml_types.h"
 #include "model/gguf.h"
@@ -53,14 +54,14 @@ TEST(Fixtures, QuantisingGivesTheSameBytes) {
   const auto source_path = test::fixture("quants/fixture.F32.gguf");
   if (source_path.empty()) return;
   const auto source = Gguf::open(source_path);
-  for (const std::string type : {"BF16", "Q8_0", "Q4_0"}) {
+  for (const std::string type : {"BF16", "Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1"}) {
     const auto file = Gguf::open(source_path.parent_path() / ("fixture." + type + ".gguf"));
     int matrices = 0;
     for (const auto& tensor : file->tensors()) {
       if (ggml_type_name(tensor.ggml_type) != type) continue;
       const auto values = dequantized(*source->find_tensor(tensor.name));
       std::vector<std::byte> bytes(tensor.bytes);
-      quantize_row_reference(*tensor.dtype, values.data(), static_cast<std::int64_t>(values.size()), bytes.data());
+      quantize_row(*tensor.dtype, values.data(), static_cast<std::int64_t>(values.size()), bytes.data());
       EXPECT_EQ(std::memcmp(bytes.data(), tensor.data, bytes.size()), 0) << type << " " << tensor.name;
       ++matrices;
     }

@@ -4,6 +4,7 @@
 
 #include <limits>
 #include <random>
+#include <tuple>
 
 #include "model/gguf_parse.h"
 #include "tests/support/gguf_bytes.h"
@@ -241,6 +242,18 @@ TEST(GgufBadInput, RowsThatAreNoWholeBlocks) {
   file.tensors[0].shape = {128};
   file.tensors[0].type = 12;
   expect_refused(file.build(), {"tensor 'w'", "rows of 128", "multiple of 256", "Q4_K"});
+  // Ids, blocks and names by the format's list.
+  const std::tuple<std::uint32_t, const char*, const char*> types[]{
+      {3, "Q4_1", "32"},   {6, "Q5_0", "32"},   {7, "Q5_1", "32"},    {10, "Q2_K", "256"},  {11, "Q3_K", "256"},
+      {13, "Q5_K", "256"}, {14, "Q6_K", "256"}, {20, "IQ4_NL", "32"}, {23, "IQ4_XS", "256"}};
+  for (const auto& [id, type, block] : types) {
+    file.tensors[0].shape = {272 + 1};
+    file.tensors[0].type = id;
+    expect_refused(file.build(), {"tensor 'w'", "rows of 273", std::string("multiple of ") + block, type});
+    // A row of whole blocks in too few bytes.
+    file.tensors[0].shape = {256, 9};
+    expect_refused(file.build(), {"tensor 'w'", "passes the end"});
+  }
 }
 
 TEST(GgufBadInput, TensorOffsets) {

@@ -55,7 +55,7 @@ Moments moments(const WeightView& weight) {
 }
 
 TEST_F(Synth, EveryTypeLoadsAsAModel) {
-  for (const DType dtype : {DType::f32, DType::f16, DType::bf16, DType::q8_0, DType::q4_0}) {
+  for (const DType dtype : weight_dtypes()) {
     SCOPED_TRACE(name(dtype));
     const auto model = Model::load(make(tiny(dtype)));
     EXPECT_EQ(model->config.n_layers, 4);
@@ -136,7 +136,10 @@ TEST_F(Synth, QuantisedFilesHoldTheSameWeights) {
     DType dtype;
     double relative_rms;  // about what the format's step allows
   };
-  for (const auto& c : {Case{DType::f16, 3e-4}, Case{DType::bf16, 3e-3}, Case{DType::q8_0, 1e-2}, Case{DType::q4_0, 0.12}}) {
+  for (const auto& c : {Case{DType::f16, 3e-4}, Case{DType::bf16, 3e-3}, Case{DType::q8_0, 1e-2}, Case{DType::q4_0, 0.12},
+                        Case{DType::q4_1, 0.1}, Case{DType::q5_0, 0.06}, Case{DType::q5_1, 0.05}, Case{DType::q2_k, 0.33},
+                        Case{DType::q3_k, 0.19}, Case{DType::q4_k, 0.09}, Case{DType::q5_k, 0.045}, Case{DType::q6_k, 0.025},
+                        Case{DType::iq4_nl, 0.1}, Case{DType::iq4_xs, 0.1}}) {
     const auto got = values(Model::load(make(tiny(c.dtype), "q"))->weights.layers[1].up);
     double square = 0;
     for (std::size_t i = 0; i < got.size(); ++i) square += std::pow(static_cast<double>(got[i]) - wanted[i], 2);

@@ -51,17 +51,25 @@ TEST_P(Matmul, IsTheSumOfProducts) {
 }
 INSTANTIATE_TEST_SUITE_P(
     Ops, Matmul,
-    testing::Combine(testing::Values(MatmulCase{DType::f32, 64, 16, 1}, MatmulCase{DType::f32, 1, 1, 1},
-                                     MatmulCase{DType::f32, 77, 13, 3, true}, MatmulCase{DType::f32, 300, 37, 33, true},
-                                     MatmulCase{DType::f16, 50, 9, 1}, MatmulCase{DType::f16, 48, 21, 19, true},
-                                     MatmulCase{DType::bf16, 33, 10, 2}, MatmulCase{DType::bf16, 128, 6, 40},
-                                     MatmulCase{DType::q8_0, 288, 11, 1, true}, MatmulCase{DType::q8_0, 96, 34, 21},
-                                     MatmulCase{DType::q4_0, 64, 5, 1}, MatmulCase{DType::q4_0, 160, 18, 14, true},
-                                     MatmulCase{DType::f32, 20, 12, 3, false, true},
-                                     MatmulCase{DType::f16, 17, 17, 9, true, true},
-                                     MatmulCase{DType::q8_0, 64, 24, 2, false, true},
-                                     MatmulCase{DType::q4_0, 32, 40, 11, false, true}),
-                     testing::ValuesIn(all_arms())),
+    testing::Combine(
+        testing::Values(
+            MatmulCase{DType::f32, 64, 16, 1}, MatmulCase{DType::f32, 1, 1, 1}, MatmulCase{DType::f32, 77, 13, 3, true},
+            MatmulCase{DType::f32, 300, 37, 33, true}, MatmulCase{DType::f16, 50, 9, 1},
+            MatmulCase{DType::f16, 48, 21, 19, true}, MatmulCase{DType::bf16, 33, 10, 2}, MatmulCase{DType::bf16, 128, 6, 40},
+            MatmulCase{DType::q8_0, 288, 11, 1, true}, MatmulCase{DType::q8_0, 96, 34, 21}, MatmulCase{DType::q4_0, 64, 5, 1},
+            MatmulCase{DType::q4_0, 160, 18, 14, true}, MatmulCase{DType::q4_1, 96, 9, 1, true},
+            MatmulCase{DType::q4_1, 64, 35, 12}, MatmulCase{DType::q5_0, 64, 9, 1}, MatmulCase{DType::q5_0, 96, 10, 2, true},
+            MatmulCase{DType::q5_1, 96, 13, 1, true}, MatmulCase{DType::q5_1, 64, 9, 5}, MatmulCase{DType::iq4_nl, 160, 6, 1},
+            MatmulCase{DType::iq4_nl, 64, 33, 9}, MatmulCase{DType::q2_k, 512, 7, 1}, MatmulCase{DType::q2_k, 256, 33, 3},
+            MatmulCase{DType::q3_k, 512, 6, 1, true}, MatmulCase{DType::q3_k, 256, 5, 14}, MatmulCase{DType::q4_k, 1280, 9, 1},
+            MatmulCase{DType::q4_k, 1280, 34, 4, true}, MatmulCase{DType::q5_k, 256, 5, 1},
+            MatmulCase{DType::q5_k, 512, 11, 20, true}, MatmulCase{DType::q6_k, 512, 9, 1},
+            MatmulCase{DType::q6_k, 1280, 7, 2, true}, MatmulCase{DType::iq4_xs, 256, 9, 1, true},
+            MatmulCase{DType::iq4_xs, 512, 6, 10}, MatmulCase{DType::q4_k, 256, 24, 2, false, true},
+            MatmulCase{DType::q6_k, 256, 8, 3, false, true}, MatmulCase{DType::f32, 20, 12, 3, false, true},
+            MatmulCase{DType::f16, 17, 17, 9, true, true}, MatmulCase{DType::q8_0, 64, 24, 2, false, true},
+            MatmulCase{DType::q4_0, 32, 40, 11, false, true}),
+        testing::ValuesIn(all_arms())),
     LabelOf());
 
 class Embed : public OnEveryArm<MatmulCase> {};
@@ -80,12 +88,16 @@ TEST_P(Embed, IsTheRowOfTheTable) {
     }
   }
 }
-INSTANTIATE_TEST_SUITE_P(Ops, Embed,
-                         testing::Combine(testing::Values(MatmulCase{DType::f32, 5, 7, 3}, MatmulCase{DType::f16, 18, 7, 3},
-                                                          MatmulCase{DType::bf16, 16, 4, 3}, MatmulCase{DType::q8_0, 64, 9, 3},
-                                                          MatmulCase{DType::q4_0, 32, 3, 3}),
-                                          testing::ValuesIn(all_arms())),
-                         LabelOf());
+INSTANTIATE_TEST_SUITE_P(
+    Ops, Embed,
+    testing::Combine(testing::Values(MatmulCase{DType::f32, 5, 7, 3}, MatmulCase{DType::f16, 18, 7, 3},
+                                     MatmulCase{DType::bf16, 16, 4, 3}, MatmulCase{DType::q8_0, 64, 9, 3},
+                                     MatmulCase{DType::q4_0, 32, 3, 3}, MatmulCase{DType::q5_1, 64, 4, 3},
+                                     MatmulCase{DType::q2_k, 256, 4, 3}, MatmulCase{DType::q3_k, 512, 3, 3},
+                                     MatmulCase{DType::q4_k, 512, 5, 3}, MatmulCase{DType::q6_k, 256, 3, 3},
+                                     MatmulCase{DType::iq4_xs, 256, 3, 3}),
+                     testing::ValuesIn(all_arms())),
+    LabelOf());
 
 // --- rmsnorm -----------------------------------------------------------------------------------------------------------------
 

@@ -13,8 +13,10 @@
 #include <tuple>
 #include <vector>
 
+#include "core/blocks.h"
 #include "core/half.h"
 #include "ops/cpu_ops.h"
+#include "tests/core/slow_decoder.h"
 
 namespace greta::test {
 
@@ -89,7 +91,6 @@ class Weight {
  public:
   Weight(DType dtype, std::int64_t n_rows, std::int64_t n_cols, std::mt19937_64& random, double scale = 1) {
     std::normal_distribution<double> normal(0, scale);
-    std::uniform_int_distribution<int> byte(-128, 127);
     const std::int64_t n = n_rows * n_cols;
     for (std::int64_t i = 0; i < n; i += dtype_info(dtype).block_elems) {
       switch (dtype) {
@@ -103,7 +104,7 @@ class Weight {
           add_brain(f32_to_bf16(static_cast<float>(normal(random))));
           break;
         default:
-          add_block(dtype, f32_to_f16(static_cast<float>(normal(random) / 32)), byte, random);
+          add_block(dtype, random);
       }
     }
     view_ = {"w", dtype, n_rows, n_cols, bytes_.data(), WeightLayout::row_major};
@@ -139,21 +140,22 @@ class Weight {
     append(bits);
     values_.push_back(static_cast<double>(bf16_to_f32(bits)));
   }
-  void add_block(DType dtype, std::uint16_t scale, std::uniform_int_distribution<int>& byte, std::mt19937_64& random) {
-    append(scale);
-    const double d = static_cast<double>(f16_to_f32(scale));
-    double element[32];
-    for (int i = 0; i < (dtype == DType::q8_0 ? 32 : 16); ++i) {
-      const int code = byte(random);
-      append(static_cast<std::int8_t>(code));
-      if (dtype == DType::q8_0) {
-        element[i] = d * code;
-      } else {
-        element[i] = d * ((code & 15) - 8);
-        element[i + 16] = d * (((code >> 4) & 15) - 8);
-      }
+  /// Random codes and sub-scales under random binary16 scales.
+  void add_block(DType dtype, std::mt19937_64& random) {
+    std::normal_distribution<double> normal(0, 1.0 / 32);
+    std::uniform_int_distribution<int> byte(0, 255);
+    const DTypeInfo& info = dtype_info(dtype);
+    std::vector<unsigned char> block(static_cast<std::size_t>(info.block_bytes));
+    for (auto& value : block) value = static_cast<unsigned char>(byte(random));
+    for (const std::int64_t offset : scale_offsets(dtype)) {
+      const std::uint16_t scale = f32_to_f16(static_cast<float>(normal(random)));
+      std::memcpy(block.data() + offset, &scale, sizeof scale);
     }
-    values_.insert(values_.end(), element, element + 32);
+    const SlowBlock decoder(block.data());
+    for (std::int64_t e = 0; e < info.block_elems; ++e) {
+      values_.push_back(static_cast<double>(decoder.element(dtype, static_cast<int>(e))));
+    }
+    for (const auto value : block) bytes_.push_back(static_cast<std::byte>(value));
   }
 
   std::vector<std::byte> bytes_;

@@ -63,9 +63,11 @@ class Invariance : public testing::TestWithParam<int> {
 };
 
 TEST_P(Invariance, Matmul) {
-  for (const DType dtype : {DType::f32, DType::f16, DType::bf16, DType::q8_0, DType::q4_0}) {
+  for (const DType dtype : weight_dtypes()) {
     const std::int64_t block = dtype_info(dtype).block_elems;
-    const std::int64_t n_in = block == 1 ? pick(1, 400) : block * pick(1, 12), n_out = pick(1, 70), n_rows = pick(1, 50);
+    const bool large = block > 32;  // super-blocks: fewer and longer rows
+    const std::int64_t n_in = block == 1 ? pick(1, 400) : block * pick(1, large ? 5 : 12);
+    const std::int64_t n_out = pick(1, large ? 40 : 70), n_rows = pick(1, large ? 20 : 50);
     const Weight weight(dtype, n_out, n_in, random_), bias(DType::f32, 1, n_out, random_);
     const Tensor x = activations(n_rows, n_in);
     const std::vector<RowId> rows = rows_from(0, n_rows);

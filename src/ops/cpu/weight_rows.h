@@ -11,4 +11,8 @@ namespace greta {
 /// form of the same logical shape, W[o][i] = flat[i * n_rows + o], element by element: correct, not fast.
 void dequantize_output(const WeightView& weight, std::int64_t row, float* out);
 
+/// Outputs [begin, end), n_cols weights each, one after the other: of a `transposed` matrix every block is read once, not once
+/// an output.
+void dequantize_outputs(const WeightView& weight, std::int64_t begin, std::int64_t end, float* out);
+
 }  // namespace greta

@@ -332,7 +332,7 @@ void set_outputs(MatmulArgs& args, const WeightView& weight, std::int64_t begin,
     return;
   }
   gathered.resize(static_cast<std::size_t>((end - begin) * weight.n_cols));
-  for (std::int64_t o = begin; o < end; ++o) dequantize_output(weight, o, gathered.data() + (o - begin) * weight.n_cols);
+  dequantize_outputs(weight, begin, end, gathered.data());
   args.dtype = DType::f32;
   args.weight = reinterpret_cast<const std::byte*>(gathered.data());
   args.stride = weight.n_cols * std::int64_t{sizeof(float)};
