@@ -36,7 +36,9 @@ HWY_INLINE Lanes to_lanes(Ints a) { return {{Part{_mm512_cvtepi32_ps(a.v)}}}; }
 template <bool kSmall>
 HWY_INLINE Ints dot4(Ints sum, Ints w, Ints x) {
 #if HWY_TARGET < HWY_AVX3
-  return {_mm512_dpbusd_epi32(sum.v, w.v, x.v)};
+  // Not by _mm512_dpbusd_epi32: Highway's target names every extension of this level but VNNI itself.
+  __asm__("vpdpbusd %2, %1, %0" : "+v"(sum.v) : "v"(w.v), "v"(x.v));
+  return sum;
 #else
   if constexpr (kSmall) {
     const __m512i pairs = _mm512_maddubs_epi16(w.v, x.v);
