@@ -7,12 +7,14 @@
 #include <filesystem>
 #include <iterator>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "cli/aligned_run.h"
 #include "cli/arm_flags.h"
 #include "cli/artifacts.h"
+#include "cli/chat_flags.h"
 #include "cli/paths.h"
 #include "cli/verbs.h"
 #include "core/error.h"
@@ -38,6 +40,7 @@ struct Options {
   std::vector<std::string> faults;
   std::string arm_a, arm_b;
   BareFlags bare;
+  ChatFlags chat;
   bool json = false, git_bisect = false, full = false;
 };
 
@@ -50,12 +53,26 @@ struct Setup {
   fs::path model_path;
 };
 
+/// --chat makes chats of the prompts of the command line; those of an experiment say themselves whether they are.
+void choose_chats(const Options& options, isolate::ExperimentSpec& spec) {
+  if (options.chat.chat) {
+    if (options.prompt_files.empty() && options.prompt.empty())
+      fail("--chat is about --prompt and --prompt-file, and neither is given; in an experiment write chat = true");
+    for (isolate::PromptSpec& prompt : spec.prompts) {
+      prompt.chat = true;
+      prompt.system = options.chat.system;
+    }
+  }
+  options.chat.check(std::any_of(spec.prompts.begin(), spec.prompts.end(), [](const auto& prompt) { return prompt.chat; }));
+}
+
 isolate::ExperimentSpec choose_experiment(const Options& options) {
   const bool is_file = options.subject.ends_with(".toml");
   isolate::ExperimentSpec spec = is_file ? isolate::load_experiment(options.subject) : isolate::builtin_experiment();
   if (!options.prompt_files.empty() || !options.prompt.empty()) spec.prompts.clear();
   for (const std::string& file : options.prompt_files) spec.prompts.push_back(isolate::prompt_from_file(file));
-  if (!options.prompt.empty()) spec.prompts.push_back({"prompt", options.prompt, false});
+  if (!options.prompt.empty()) spec.prompts.push_back({"prompt", options.prompt, false, false, {}});
+  choose_chats(options, spec);
   for (std::size_t i = 0; i < spec.prompts.size(); ++i)
     for (std::size_t j = 0; j < i; ++j)
       if (spec.prompts[i].id == spec.prompts[j].id)
@@ -122,8 +139,12 @@ struct TokenizedPrompt {
   std::int32_t cut_from = 0;
 };
 
-TokenizedPrompt tokenize(const isolate::PromptSpec& prompt, const Model& model, int span) {
-  TokenizedPrompt out{prompt.id, model.tokenizer->encode(prompt.text, true, true), 0};
+/// `chats` is made for the first prompt that is a chat.
+TokenizedPrompt tokenize(const isolate::PromptSpec& prompt, const Model& model, int span, const ChatFlags& flags,
+                         std::optional<ChatEncoder>& chats) {
+  if (prompt.chat && !chats) chats.emplace(*model.file, *model.tokenizer, flags);
+  TokenizedPrompt out{prompt.id, {}, 0};
+  out.tokens = prompt.chat ? chats->encode(prompt.text, prompt.system) : model.tokenizer->encode(prompt.text, true, true);
   if (out.tokens.empty()) fail("prompt {}: gives no tokens; write a text", quote(prompt.id));
   const int room = model.config.context_length - span;
   const auto n = static_cast<std::int32_t>(out.tokens.size());
@@ -190,7 +211,9 @@ int run(const Options& options, const Program& program) {
   const Setup setup = set_up(options);
   const isolate::ExperimentSpec& experiment = setup.experiment;
   std::vector<TokenizedPrompt> prompts;
-  for (const auto& prompt : experiment.prompts) prompts.push_back(tokenize(prompt, *setup.model_a, experiment.span));
+  std::optional<ChatEncoder> chats;
+  for (const auto& prompt : experiment.prompts)
+    prompts.push_back(tokenize(prompt, *setup.model_a, experiment.span, options.chat, chats));
 
   RunArtifacts artifacts(options.out, experiment.id, today());  // refuses a directory in use before anything is computed
   WeightHashes weights;
@@ -253,6 +276,7 @@ void add_isolate(CLI::App& app, Program& program) {
   verb->add_option("--model", o->model, "Model (GGUF)");
   verb->add_option("--prompt-file", o->prompt_files, "Prompt file, UTF-8; its id is the file's stem (repeatable)");
   verb->add_option("--prompt", o->prompt, "A prompt's text");
+  o->chat.add_to(*verb);
   verb->add_option("--layers", o->layers, "all (default), or 0,3,-1");
   verb->add_option("--stages", o->stages, "all (default), post_wo, witnesses, or names: ffn_norm,mlp_out");
   verb->add_option("--span", o->span, "Decoded tokens that are compared, decode0 included (default 1)")->check(CLI::Range(1, 4096));

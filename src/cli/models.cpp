@@ -14,10 +14,13 @@
 #include "cli/paths.h"
 #include "cli/verbs.h"
 #include "core/error.h"
+#include "core/escape.h"
 #include "core/quote.h"
+#include "model/chat_template.h"
 #include "model/ggml_types.h"
 #include "model/gguf.h"
 #include "model/synth.h"
+#include "model/tokenizer_pretoken.h"
 
 namespace greta::cli {
 namespace {
@@ -107,12 +110,50 @@ std::map<std::string, TypeTotal> totals_by_type(const Gguf& file) {
   return totals;
 }
 
+/// What is made of the file's text handling; empty strings where it says nothing.
+struct TokenizerInfo {
+  std::string model, pre, pretokenizer, chat_template, chat_text;
+};
+
+TokenizerInfo tokenizer_info(const Gguf& file) {
+  const auto text = [&](std::string_view key) {
+    const std::string* found = file.optional_string(key);
+    return found != nullptr ? *found : std::string();
+  };
+  TokenizerInfo info{text("tokenizer.ggml.model"), text("tokenizer.ggml.pre"), {}, {}, text("tokenizer.chat_template")};
+  if (const auto known = Pretokenizer::canonical(info.pre)) info.pretokenizer = *known;
+  if (const auto chat = recognise_chat_template(info.chat_text)) info.chat_template = name(*chat);
+  return info;
+}
+
+Json tokenizer_json(const TokenizerInfo& info) {
+  const auto value = [](const std::string& text) { return text.empty() ? Json() : Json(text); };
+  return {{"model", value(info.model)}, {"pretokenizer", value(info.pretokenizer)}, {"chat_template", value(info.chat_template)}};
+}
+
+void print_tokenizer(const TokenizerInfo& info) {
+  if (info.model.empty()) return;
+  fmt::print("tokenizer {}", quote(info.model));
+  if (!info.pre.empty()) {
+    fmt::print(", pre-tokeniser {}{}", quote(info.pre),
+               info.pretokenizer.empty() ? " (not known)" : fmt::format(" ({})", info.pretokenizer));
+  }
+  if (info.chat_text.empty()) {
+    fmt::print(", no chat template\n");
+  } else if (info.chat_template.empty()) {
+    fmt::print(", chat template not known: {}\n", escaped(info.chat_text, 60));
+  } else {
+    fmt::print(", chat template {}\n", info.chat_template);
+  }
+}
+
 Json info_json(const Gguf& file) {
   Json out;
   out["path"] = file.path().string();
   out["version"] = file.version();
   out["alignment"] = file.alignment();
   out["xxh3"] = fmt::format("{:016x}", file.content_hash());
+  out["tokenizer"] = tokenizer_json(tokenizer_info(file));
   out["metadata"] = Json::object();
   for (const auto& [key, value] : file.metadata()) out["metadata"][key] = json_value(value);
   out["tensors"] = Json::array();
@@ -137,6 +178,7 @@ void print_info(const Gguf& file, bool all_tensors) {
   for (const auto& [type, total] : totals_by_type(file)) {
     fmt::print("  {:<8} {:>5} tensors {:>14} parameters {:>14} bytes\n", type, total.tensors, total.elements, total.bytes);
   }
+  print_tokenizer(tokenizer_info(file));
   fmt::print("\nmetadata ({} keys)\n", file.metadata().size());
   for (const auto& [key, value] : file.metadata()) fmt::print("  {} = {}\n", quote(key), text_value(value));
   if (!all_tensors) return;

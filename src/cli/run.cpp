@@ -15,6 +15,7 @@
 #include "cli/aligned_run.h"
 #include "cli/arm_flags.h"
 #include "cli/artifacts.h"
+#include "cli/chat_flags.h"
 #include "cli/environment.h"
 #include "cli/paths.h"
 #include "cli/run_trace.h"
@@ -43,6 +44,7 @@ struct Options {
   std::vector<std::string> faults;
   TraceFlags trace;
   BareFlags bare;
+  ChatFlags chat;
 };
 
 double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
@@ -238,6 +240,7 @@ int run(Options& options) {
   for (const std::string& warning : env.warnings) fmt::print(stderr, "greta: warning: {}\n", warning);
   const auto mode = isolate::exp_mode_from_name(options.exp);
   if (!mode) fail("--exp {} is not known; use E0 (as_designed) or E1 (aligned)", quote(options.exp));
+  options.chat.check();
   if (options.greedy && options.temperature > 0) fail("--greedy and --temp {} exclude each other", options.temperature);
   options.sampler.temperature = options.temperature < 0 ? 0 : options.temperature;
   (void)Sampler(options.sampler);  // checks the numbers before anything is loaded
@@ -249,7 +252,9 @@ int run(Options& options) {
   const isolate::PromptSpec prompt = read_prompt(options, env);
   const auto model = Model::load(options.model.empty() ? demo_model() : fs::path(options.model));
   const int limit = context_limit(env, model->config);
-  const std::vector<std::int32_t> tokens = model->tokenizer->encode(prompt.text, true, true);
+  const std::vector<std::int32_t> tokens =
+      options.chat.chat ? ChatEncoder(*model->file, *model->tokenizer, options.chat).encode(prompt.text, options.chat.system)
+                        : model->tokenizer->encode(prompt.text, true, true);
   if (tokens.empty()) fail("prompt {}: gives no tokens; write a text", quote(prompt.id));
   if (static_cast<int>(tokens.size()) > limit)
     fail("prompt {}: {} tokens are more than the context of {}; shorten it", quote(prompt.id), tokens.size(), limit);
@@ -272,6 +277,7 @@ void add_run(CLI::App& app, Program& program) {
   verb->add_option("--model", o->model, "Model (GGUF; default: the demo model)");
   verb->add_option("--prompt", o->prompt, "Prompt text");
   verb->add_option("--prompt-file", o->prompt_file, "Prompt file, UTF-8");
+  o->chat.add_to(*verb);
   verb->add_option("--max-tokens", o->max_tokens, "Tokens to generate (default 64)")->check(CLI::NonNegativeNumber);
   verb->add_flag("--greedy", o->greedy, "Always the most likely token (default without --temp)");
   verb->add_option("--temp", o->temperature, "Temperature")->check(CLI::NonNegativeNumber);

@@ -10,12 +10,13 @@
 #include <string_view>
 #include <vector>
 
+#include "cli/chat_flags.h"
 #include "cli/defaults.h"
 #include "cli/prompts.h"
 #include "cli/verbs.h"
 #include "core/error.h"
+#include "core/escape.h"
 #include "core/quote.h"
-#include "core/utf8.h"
 #include "model/gguf.h"
 #include "model/tokenizer.h"
 
@@ -29,31 +30,8 @@ struct Options {
   std::vector<std::string> prompts, files;  // one in all
   std::string decode;
   bool ids = false, json = false, no_special = false, no_parse_special = false;
+  ChatFlags chat;
 };
-
-/// In double quotes; control characters and bytes that are no whole character as \xNN, so that every piece is one line.
-std::string quoted_piece(std::string_view bytes) {
-  std::string out = "\"";
-  while (!bytes.empty()) {
-    const Utf8Step step = utf8_step(bytes);
-    const auto byte = static_cast<unsigned char>(bytes[0]);
-    if (byte == '\n') {
-      out += "\\n";
-    } else if (byte == '\t') {
-      out += "\\t";
-    } else if (byte == '\r') {
-      out += "\\r";
-    } else if (byte == '"' || byte == '\\') {
-      out += {'\\', bytes[0]};
-    } else if (step.kind == Utf8Step::Kind::valid && byte >= 0x20 && byte != 0x7f) {
-      out += bytes.substr(0, step.bytes);
-    } else {
-      for (const char c : bytes.substr(0, step.bytes)) out += fmt::format("\\x{:02x}", static_cast<unsigned char>(c));
-    }
-    bytes.remove_prefix(step.bytes);
-  }
-  return out + "\"";
-}
 
 /// Ids between commas or blanks.
 std::vector<TokenId> parse_ids(std::string_view text) {
@@ -85,8 +63,13 @@ void decode(const Options& options, const Tokenizer& tokenizer) {
   }
 }
 
-void encode(const Options& options, const Tokenizer& tokenizer, const Prompt& prompt) {
-  const std::vector<TokenId> ids = tokenizer.encode(prompt.text, !options.no_special, !options.no_parse_special);
+std::vector<TokenId> ids_of(const Options& options, const Gguf& file, const Tokenizer& tokenizer, const Prompt& prompt) {
+  if (options.chat.chat) return ChatEncoder(file, tokenizer, options.chat).encode(prompt.text, options.chat.system);
+  return tokenizer.encode(prompt.text, !options.no_special, !options.no_parse_special);
+}
+
+void encode(const Options& options, const Gguf& file, const Tokenizer& tokenizer, const Prompt& prompt) {
+  const std::vector<TokenId> ids = ids_of(options, file, tokenizer, prompt);
   if (options.json) {
     Json pieces = Json::array();
     for (const TokenId id : ids) pieces.push_back(tokenizer.token_bytes(id, true));
@@ -94,7 +77,7 @@ void encode(const Options& options, const Tokenizer& tokenizer, const Prompt& pr
   } else if (options.ids) {
     std::cout << fmt::format("{}\n", fmt::join(ids, " "));
   } else {
-    for (const TokenId id : ids) std::cout << fmt::format("{:>6}  {}\n", id, quoted_piece(tokenizer.token_bytes(id, true)));
+    for (const TokenId id : ids) std::cout << fmt::format("{:>6}  {}\n", id, escaped(tokenizer.token_bytes(id, true)));
   }
 }
 
@@ -103,13 +86,16 @@ int tokenize(const Options& options) {
   if (options.prompts.size() + options.files.size() + (decodes ? 1 : 0) != 1) {
     fail("tokenize needs one of --prompt TEXT, --prompt-file F and --decode IDS");
   }
+  options.chat.check();
+  if (options.chat.chat && (decodes || options.no_special || options.no_parse_special))
+    fail("--chat writes special tokens around a prompt; leave out --decode, --no-special and --no-parse-special");
   const std::vector<Prompt> prompts = read_prompts(options.prompts, options.files);
   const auto file = Gguf::open(options.model.empty() ? default_model_path() : std::filesystem::path(options.model));
   const auto tokenizer = Tokenizer::from_gguf(*file);
   if (decodes) {
     decode(options, *tokenizer);
   } else {
-    encode(options, *tokenizer, prompts.front());
+    encode(options, *file, *tokenizer, prompts.front());
   }
   std::cout.flush();
   if (!std::cout) fail("standard output: cannot write");
@@ -129,6 +115,7 @@ void add_tokenize(CLI::App& app, Program& program) {
   verb->add_flag("--json", options->json, "Print JSON");
   verb->add_flag("--no-special", options->no_special, "Add no BOS or EOS; with --decode, print no control tokens");
   verb->add_flag("--no-parse-special", options->no_parse_special, "Control tokens in the text are plain text");
+  options->chat.add_to(*verb);
   verb->callback([&program, options] { program.action = [options] { return tokenize(*options); }; });
 }
 

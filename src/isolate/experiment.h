@@ -33,6 +33,8 @@ struct PromptSpec {
   std::string id;         // file names and table rows; [A-Za-z0-9_.-]+
   std::string text;       // UTF-8; chat markers are special tokens where the vocabulary has them
   bool built_in = false;  // may be cut to the context; a user's own prompt may not
+  bool chat = false;      // `text` is a user's turn, to be written as the model's chat template says
+  std::optional<std::string> system;  // of a chat: the system turn
 };
 
 /// "all", or layer numbers of which negative ones count from the end (-1 = the last).

@@ -55,6 +55,7 @@ class Table {
         fail("{}: unknown key {}{}", where_, quote(key.str()), suggestion(key.str(), known));
   }
 
+  std::optional<bool> boolean(std::string_view key) const { return get<bool>(key, "true or false"); }
   std::optional<std::string> text(std::string_view key) const { return get<std::string>(key, "a string"); }
   std::optional<std::int64_t> integer(std::string_view key, std::int64_t low, std::int64_t high) const {
     const auto value = get<std::int64_t>(key, "a whole number");
@@ -106,7 +107,7 @@ class Table {
 };
 
 PromptSpec parse_prompt(const toml::table& table, const std::string& where, const std::filesystem::path& directory) {
-  constexpr std::array<std::string_view, 3> kKeys = {"id", "text", "file"};
+  constexpr std::array<std::string_view, 5> kKeys = {"id", "text", "file", "chat", "system"};
   const Table keys(table, where, kKeys);
   const auto text = keys.text("text");
   const auto file = keys.text("file");
@@ -121,6 +122,9 @@ PromptSpec parse_prompt(const toml::table& table, const std::string& where, cons
   if (const auto id = keys.text("id")) prompt.id = *id;
   check_id(prompt.id, where);
   check_text(prompt.text, where);
+  prompt.chat = keys.boolean("chat").value_or(false);
+  prompt.system = keys.text("system");
+  if (prompt.system && !prompt.chat) fail("{}: system is the system turn of a chat; add chat = true", where);
   return prompt;
 }
 
@@ -227,7 +231,7 @@ ExperimentSpec load_experiment(const std::filesystem::path& file) {
   if (spec.prompts.empty()) fail("{}: no prompts; add [[prompts]] with id and text or file", file.string());
   for (PromptSpec& prompt : spec.prompts)
     for (const PromptSpec& known : builtin_experiment().prompts)
-      if (prompt.id == known.id && prompt.text == known.text) prompt.built_in = true;
+      if (prompt.id == known.id && prompt.text == known.text && prompt.chat == known.chat) prompt.built_in = true;
   return spec;
 }
 

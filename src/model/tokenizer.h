@@ -17,8 +17,8 @@ using TokenId = std::int32_t;
 class Tokenizer {
  public:
   virtual ~Tokenizer() = default;
-  /// Reads tokenizer.ggml.*: model `llama` (SentencePiece-style BPE with byte fallback) or `gpt2` with pre-tokeniser
-  /// `llama-bpe`. Throws Error for others, naming the known ones, and for inconsistent tables. `file` may be closed afterwards.
+  /// Reads tokenizer.ggml.*: model `llama` (SentencePiece-style BPE with byte fallback) or `gpt2` (byte-level BPE)
+  /// with pre-tokeniser llama-bpe, gpt-2, qwen2, smollm or default. Throws Error for others, naming the known ones, and for inconsistent tables. `file` may be closed afterwards.
   static std::unique_ptr<const Tokenizer> from_gguf(const Gguf& file);
 
   /// Ids of `text`. `add_special`: BOS and EOS as the file says, neither doubled where the text itself begins or ends with it.
@@ -40,6 +40,8 @@ class Tokenizer {
 
   /// Control, unknown and user-defined tokens: those that encode() cuts out of the text before anything else.
   virtual bool is_special(TokenId id) const = 0;
+  /// The special token of exactly this text; -1: none.
+  virtual TokenId find_special(std::string_view text) const = 0;
   /// Whether encode() puts a space before a text that begins the input or follows a special token (decode() takes it away).
   virtual bool adds_space_prefix() const = 0;
 };

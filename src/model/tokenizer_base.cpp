@@ -61,6 +61,11 @@ bool TokenizerBase::is_special(TokenId id) const {
   return vocabulary_.is_special(id);
 }
 
+TokenId TokenizerBase::find_special(std::string_view text) const {
+  const TokenId id = vocabulary_.find(text);
+  return id >= 0 && vocabulary_.is_special(id) ? id : -1;
+}
+
 void TokenizerBase::append_unknown(std::string_view text, std::vector<TokenId>& ids) const {
   if (vocabulary_.unknown() < 0) {
     fail("{}: the vocabulary has no token for {} of the text and no unknown token; leave it out of the text",

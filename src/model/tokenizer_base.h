@@ -21,6 +21,7 @@ class TokenizerBase : public Tokenizer {
   bool add_bos() const override { return vocabulary_.add_bos(); }
   bool ends_generation(TokenId id) const override { return vocabulary_.ends_generation(id); }
   bool is_special(TokenId id) const override;
+  TokenId find_special(std::string_view text) const override;
 
  protected:
   TokenizerBase(const TokenizerData& data, bool needs_scores);

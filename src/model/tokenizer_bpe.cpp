@@ -33,6 +33,12 @@ std::unordered_map<std::string_view, char> make_alphabet_inverse() {
   return inverse;
 }
 
+/// Byte-level vocabularies often name a BOS that no text begins with (GPT-2's and Qwen's end of text).
+TokenizerData with_bos_default(TokenizerData data) {
+  if (!data.add_bos && !Pretokenizer::begins_with_bos(data.pre.value_or(""))) data.add_bos = false;
+  return data;
+}
+
 std::string_view required_pre(const TokenizerData& data) {
   if (!data.pre) {
     fail("{}: key 'tokenizer.ggml.pre' is missing: how the text is cut into words is not known; convert the model again",
@@ -49,7 +55,7 @@ const std::array<std::string, 256>& byte_level_alphabet() {
 }
 
 BpeTokenizer::BpeTokenizer(const TokenizerData& data)
-    : TokenizerBase(data, /*needs_scores=*/false), pretokenizer_(required_pre(data), data.source) {
+    : TokenizerBase(with_bos_default(data), /*needs_scores=*/false), pretokenizer_(required_pre(data), data.source) {
   if (data.merges == nullptr) {
     fail("{}: key 'tokenizer.ggml.merges' is missing: tokenizer 'gpt2' merges by it; convert the model again", data.source);
   }
@@ -57,17 +63,22 @@ BpeTokenizer::BpeTokenizer(const TokenizerData& data)
 }
 
 void BpeTokenizer::read_merges(const std::vector<std::string>& merges) {
-  std::unordered_map<std::string, std::int32_t> outside;  // symbols that the vocabulary lacks
-  const auto symbol_of = [&](std::string_view text) {
-    if (const TokenId id = vocabulary().find(text); id >= 0) return id;
-    const auto number = vocabulary().size() + static_cast<std::int32_t>(outside.size());
-    return outside.emplace(text, number).first->second;
-  };
   constexpr std::size_t kMaxMerges = std::size_t{1} << 26;
   if (merges.size() > kMaxMerges) {
     fail("{}: 'tokenizer.ggml.merges' has {} entries, wanted at most {}", vocabulary().source(), merges.size(), kMaxMerges);
   }
-  for (std::size_t byte = 0; byte < 256; ++byte) byte_symbols_[byte] = symbol_of(byte_level_alphabet()[byte]);
+  for (std::size_t byte = 0; byte < 256; ++byte) {
+    const TokenId id = vocabulary().find(byte_level_alphabet()[byte]);
+    byte_symbols_[byte] = id >= 0 ? id : vocabulary().size() + static_cast<std::int32_t>(byte);
+  }
+  const auto token_of = [&](std::string_view text, std::size_t rank) {
+    const TokenId id = vocabulary().find(text);
+    if (id < 0) {
+      fail("{}: 'tokenizer.ggml.merges' entry {} is {}, but {} is not a token; the file is damaged", vocabulary().source(), rank,
+           quote(merges[rank]), quote(text));
+    }
+    return id;
+  };
   merges_.reserve(merges.size());
   std::string merged;
   for (std::size_t rank = 0; rank < merges.size(); ++rank) {
@@ -80,8 +91,8 @@ void BpeTokenizer::read_merges(const std::vector<std::string>& merges) {
     }
     const std::string_view left = merge.substr(0, space), right = merge.substr(space + 1);
     merged.assign(left).append(right);
-    const std::uint64_t key = pair_key(symbol_of(left), symbol_of(right));
-    merges_.try_emplace(key, Merge{static_cast<std::int32_t>(rank), symbol_of(merged)});  // of a pair given twice the first
+    const std::uint64_t key = pair_key(token_of(left, rank), token_of(right, rank));
+    merges_.try_emplace(key, Merge{static_cast<std::int32_t>(rank), token_of(merged, rank)});  // of a pair given twice the first
   }
 }
 
@@ -90,12 +101,13 @@ void BpeTokenizer::encode_text(std::string_view text, std::vector<TokenId>& ids)
 }
 
 void BpeTokenizer::encode_word(std::string_view word, std::vector<TokenId>& ids) const {
-  // A word that is a token is that token, whatever the merges would make of it: the `ignore_merges` of Llama 3.
-  std::string escaped;
-  for (const char c : word) escaped += byte_level_alphabet()[static_cast<unsigned char>(c)];
-  if (const TokenId id = vocabulary().find_text(escaped); id >= 0) {
-    ids.push_back(id);
-    return;
+  if (pretokenizer_.whole_words_first()) {
+    std::string escaped;
+    for (const char c : word) escaped += byte_level_alphabet()[static_cast<unsigned char>(c)];
+    if (const TokenId id = vocabulary().find_text(escaped); id >= 0) {
+      ids.push_back(id);
+      return;
+    }
   }
   std::vector<MergeSymbol> symbols(word.size());
   for (std::size_t i = 0; i < word.size(); ++i) symbols[i] = {i, 1, byte_symbols_[static_cast<unsigned char>(word[i])]};
@@ -112,7 +124,7 @@ void BpeTokenizer::encode_word(std::string_view word, std::vector<TokenId>& ids)
       ids.push_back(symbol.id);
       continue;
     }
-    for (const char& c : word.substr(symbol.begin, symbol.bytes)) {  // a merge without a token: its bytes
+    for (const char& c : word.substr(symbol.begin, symbol.bytes)) {  // a merge into no token of text: its bytes
       if (const std::int32_t byte = byte_symbols_[static_cast<unsigned char>(c)]; is_token(byte)) {
         ids.push_back(byte);
       } else {

@@ -26,13 +26,14 @@ class BpeTokenizer final : public TokenizerBase {
     std::int32_t symbol = -1;  // the merged one
   };
 
+  /// Throws Error for a merge that is not two symbols, or of which a part or the whole is not a token.
   void read_merges(const std::vector<std::string>& merges);
   void encode_text(std::string_view text, std::vector<TokenId>& ids) const override;
   void encode_word(std::string_view word, std::vector<TokenId>& ids) const;
   std::string unescape(std::string_view token_text) const override;
 
   Pretokenizer pretokenizer_;
-  // Symbols are token ids; texts that merges speak of but the vocabulary lacks are numbered after them.
+  // Symbols are token ids; bytes that the vocabulary lacks are numbered after them.
   std::array<std::int32_t, 256> byte_symbols_{};
   std::unordered_map<std::uint64_t, Merge> merges_;  // by left << 32 | right
 };

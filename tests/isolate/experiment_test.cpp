@@ -20,6 +20,18 @@ std::string error_of(const std::string& toml) {
   return "";
 }
 
+TEST(Experiment, PromptsThatAreChats) {
+  const std::string head = "[[prompts]]\nid = \"a\"\ntext = \"hi\"\n";
+  const auto prompt = [&](const std::string& keys) { return parse_experiment(head + keys, "x.toml", ".").prompts[0]; };
+  EXPECT_FALSE(prompt("").chat);
+  EXPECT_FALSE(prompt("chat = false\n").chat);
+  EXPECT_TRUE(prompt("chat = true\n").chat);
+  EXPECT_FALSE(prompt("chat = true\n").system);
+  EXPECT_EQ(prompt("chat = true\nsystem = \"be brief\"\n").system, "be brief");
+  EXPECT_EQ(error_of(head + "system = \"x\"\n"), "x.toml: prompts[0]: system is the system turn of a chat; add chat = true");
+  EXPECT_EQ(error_of(head + "chat = 1\n"), "x.toml: prompts[0]: chat (line 4) is not true or false");
+}
+
 TEST(Experiment, TheBuiltInOneIsTheFileOfTheRepository) {
   const ExperimentSpec& spec = builtin_experiment();
   EXPECT_EQ(spec.id, "b3_41");

@@ -17,9 +17,12 @@ TestVocabulary byte_level(const std::vector<std::string>& merges) {
   v.data.model = "gpt2";
   for (const std::string& symbol : byte_level_alphabet()) v.add(symbol);
   v.merges = merges;
-  for (std::string merge : merges) {
-    merge.erase(merge.find(' '), 1);
-    if (std::find(v.tokens.begin(), v.tokens.end(), merge) == v.tokens.end()) v.add(merge);
+  const auto add = [&](const std::string& token) {
+    if (std::find(v.tokens.begin(), v.tokens.end(), token) == v.tokens.end()) v.add(token);
+  };
+  for (const std::string& merge : merges) {
+    const std::string left = merge.substr(0, merge.find(' ')), right = merge.substr(merge.find(' ') + 1);
+    for (const std::string& token : {left, right, left + right}) add(token);
   }
   return v;
 }
@@ -64,11 +67,36 @@ TEST(BpeTokenizer, BytesOfCharactersAndSpaces) {
   EXPECT_EQ(t->decode({256}), " a");
 }
 
-TEST(BpeTokenizer, AMergeWhoseResultIsNoTokenIsItsBytes) {
-  auto v = byte_level({});
-  v.merges = {"a b"};
+// tokenizer.json's `ignore_merges` is Llama 3's alone.
+TEST(BpeTokenizer, OtherPretokenisersMergeWholeWordsToo) {
+  for (const char* pre : {"gpt-2", "qwen2", "smollm", "default"}) {
+    auto v = byte_level({"b c", "a b", "ab c"});
+    v.data.pre = pre;
+    EXPECT_EQ(v.make()->encode("abc", false, false), (Ids{'a', 256})) << pre;
+  }
+}
+
+TEST(BpeTokenizer, BosByDefaultIsLlama3s) {
+  for (const auto& [pre, wanted] : {std::pair("llama-bpe", true), std::pair("falcon3", true), std::pair("gpt-2", false),
+                                    std::pair("qwen2", false), std::pair("smollm", false)}) {
+    auto v = byte_level({});
+    v.data.pre = pre;
+    v.data.bos = v.add("<|endoftext|>", 0, kControl);
+    EXPECT_EQ(v.make()->add_bos(), wanted) << pre;
+    v.data.add_bos = !wanted;
+    EXPECT_EQ(v.make()->add_bos(), !wanted) << pre;
+  }
+}
+
+TEST(BpeTokenizer, AMergeIntoATokenThatIsNoTextIsItsBytes) {
+  auto v = byte_level({"a b"});
+  v.types[256] = kControl;
   EXPECT_EQ(v.make()->encode("xab", false, false), (Ids{'x', 'a', 'b'}));
-  v.tokens['b'] = "bb";  // and a byte without a token
+}
+
+TEST(BpeTokenizer, AByteWithoutAToken) {
+  auto v = byte_level({});
+  v.tokens['b'] = "bb";
   v.data.unknown = 'u';
   EXPECT_EQ(v.make()->encode("xab", false, false), (Ids{'x', 'a', 'u'}));
   v.data.unknown.reset();

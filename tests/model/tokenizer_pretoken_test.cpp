@@ -3,8 +3,8 @@
 
 #include <gtest/gtest.h>
 
-#include "core/error.h"
 #include "tests/model/tokenizer_support.h"
+#include "tests/support/one_line_error.h"
 
 namespace greta {
 namespace {
@@ -75,14 +75,22 @@ TEST(Pretokenizer, RunsOfManyMegabytes) {
 }
 
 TEST(Pretokenizer, UnknownOnesAreNamed) {
-  EXPECT_NO_THROW(Pretokenizer("llama3", "test.gguf"));
-  EXPECT_NO_THROW(Pretokenizer("llama-v3", "test.gguf"));
-  try {
-    Pretokenizer("default", "test.gguf");
-    FAIL() << "no error";
-  } catch (const Error& e) {
-    EXPECT_STREQ(e.what(), "test.gguf: pre-tokeniser 'default' is not known; known: llama-bpe, llama3, llama-v3");
+  for (const char* known : {"llama3", "llama-v3", "gpt-2", "qwen2", "smollm", "default", "deepseek-r1-qwen", "starcoder"}) {
+    EXPECT_NO_THROW(Pretokenizer(known, "test.gguf")) << known;
   }
+  test::expect_error([] { Pretokenizer("gpt-3\nx", "test.gguf"); },
+                     {"test.gguf: pre-tokeniser 'gpt-3\\x0ax' is not known; known: llama-bpe, gpt-2, qwen2, smollm, default, llama3"});
+}
+
+TEST(Pretokenizer, Aliases) {
+  const auto name = [](const char* pre) { return Pretokenizer::canonical(pre).value_or("none"); };
+  EXPECT_EQ(name("llama3"), "llama-bpe");
+  EXPECT_EQ(name("phi-2"), "gpt-2");
+  EXPECT_EQ(name("megrez"), "qwen2");
+  EXPECT_EQ(name("starcoder"), "smollm");
+  EXPECT_EQ(name("default"), "default");
+  EXPECT_EQ(name("dbrx"), "none");
+  EXPECT_EQ(name(""), "none");
 }
 
 }  // namespace

@@ -165,5 +165,14 @@ TEST(VocabularyErrors, MalformedMerges) {
   }
 }
 
+TEST(VocabularyErrors, MergesOfWhatIsNoToken) {
+  for (const auto& [merge, missing] : {std::pair("a zz", "zz"), std::pair("zz a", "zz"), std::pair("a a", "aa")}) {
+    auto v = gpt2();
+    v.merges.emplace_back(merge);
+    EXPECT_EQ(error_of(v.view()), fmt::format("test.gguf: 'tokenizer.ggml.merges' entry 1 is '{}', but '{}' is not a token; "
+                                              "the file is damaged", merge, missing));
+  }
+}
+
 }  // namespace
 }  // namespace greta
