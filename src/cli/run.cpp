@@ -57,7 +57,8 @@ isolate::PromptSpec read_prompt(const Options& o, const Environment& env) {
     prompt = isolate::prompt_from_file(o.prompt_file);
   } else {
     if (o.prompt.empty()) fail("no prompt: give --prompt TEXT or --prompt-file FILE, not empty");
-    prompt = {"prompt", o.prompt, false};
+    prompt.id = "prompt";
+    prompt.text = o.prompt;
   }
   if (env.prompt_id) prompt.id = *env.prompt_id;
   if (prompt.id.empty() || prompt.id.find('/') != std::string::npos)
