@@ -2,6 +2,7 @@
 # Installs the Debian or Ubuntu packages that greta needs; those already there are left alone.
 #   --check       installs nothing: lists what is missing, exit 1 (exit 3: no dpkg here, cannot tell)
 #   --build-only  what building and running takes, without what only the tests use
+#   --fuzz        what scripts/fuzz.sh takes besides: clang with libFuzzer and the sanitizers' runtimes
 #   --list        prints the package names
 set -euo pipefail
 
@@ -32,18 +33,25 @@ test_packages=(
   python3
 )
 
-check=false build_only=false list=false
+fuzz_packages=(
+  clang
+  libclang-rt-dev
+)
+
+check=false build_only=false list=false fuzz=false
 for argument in "$@"; do
   case $argument in
     --check) check=true ;;
     --build-only) build_only=true ;;
+    --fuzz) build_only=true fuzz=true ;;
     --list) list=true ;;
-    *) echo "install-deps.sh: unknown option '$argument' (known: --check --build-only --list)" >&2; exit 2 ;;
+    *) echo "install-deps.sh: unknown option '$argument' (known: --check --build-only --fuzz --list)" >&2; exit 2 ;;
   esac
 done
 
 packages=("${build_packages[@]}")
 $build_only || packages+=("${test_packages[@]}")
+! $fuzz || packages+=("${fuzz_packages[@]}")
 if $list; then
   printf '%s\n' "${packages[@]}"
   exit 0

@@ -6,7 +6,6 @@
 #include <optional>
 #include <string>
 #include <string_view>
-#include <utility>
 #include <variant>
 #include <vector>
 
@@ -19,11 +18,13 @@ struct Number {
   std::optional<std::int64_t> integer;  // where it was written as one and fits
 };
 
+struct Member;
+
 /// One value. An array whose elements are all numbers (or the names of non-finite ones) is `Numbers`; the empty array too.
 struct Value {
   using Numbers = std::vector<double>;
   using Array = std::vector<Value>;
-  using Object = std::vector<std::pair<std::string, Value>>;  // in the order of the text, keys distinct
+  using Object = std::vector<Member>;  // in the order of the text, keys distinct
   std::variant<std::monostate, bool, Number, std::string, Numbers, Array, Object> value;
 
   /// Member of an object; nullptr where there is none or this is no object.
@@ -38,6 +39,12 @@ struct Value {
   std::optional<bool> boolean() const;
   /// "an object", "a string", … for messages.
   std::string_view kind() const;
+};
+
+/// One key of an object. Not a std::pair: that would need a complete Value where Value is defined.
+struct Member {
+  std::string key;
+  Value value;
 };
 
 struct Limits {

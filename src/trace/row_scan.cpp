@@ -233,14 +233,18 @@ template <class Format, bool statistics, int W>
 }
 
 #if defined(__x86_64__) && defined(__GNUC__)
+#define GRETA_TARGET_AVX512 "avx512f,avx512dq,avx512vl,avx512bw"
+#if defined(__clang__)
+#define GRETA_TARGET_EIGHT GRETA_TARGET_AVX512
+#else  // g++ would halve the vectors
+#define GRETA_TARGET_EIGHT GRETA_TARGET_AVX512 ",prefer-vector-width=512"
+#endif
 template <class Format, bool statistics>
 [[gnu::target("avx2")]] void scan_four(const std::byte* data, std::int64_t count, RowScan& out) {
   scan_lanes<Format, statistics, 4>(data, count, out);
 }
 template <class Format, bool statistics>
-[[gnu::target("avx512f,avx512dq,avx512vl,avx512bw,prefer-vector-width=512")]] void scan_eight(const std::byte* data,
-                                                                                              std::int64_t count,
-                                                                                              RowScan& out) {
+[[gnu::target(GRETA_TARGET_EIGHT)]] void scan_eight(const std::byte* data, std::int64_t count, RowScan& out) {
   scan_lanes<Format, statistics, 8>(data, count, out);
 }
 bool has_four() { return __builtin_cpu_supports("avx2") != 0; }
