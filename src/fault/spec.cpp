@@ -102,7 +102,7 @@ void check(const FaultSpec& spec, std::string_view text) {
   if (spec.rel && spec.add) fail("fault {}: rel= and add= exclude each other", quote(text));
   if (spec.ulp < 1) fail("fault {}: ulp={} moves nothing; use 1 or more", quote(text), spec.ulp);
   if (spec.index < 0) fail("fault {}: index={} is not an element; use 0 or more", quote(text), spec.index);
-  if (spec.kind == FaultKind::kv_slot_shift && std::abs(spec.delta) > kLargestShift)
+  if (spec.kind == FaultKind::kv_slot_shift && (spec.delta < -kLargestShift || spec.delta > kLargestShift))
     fail("fault {}: delta={} is more than {} slots away", quote(text), spec.delta, kLargestShift);
   if (spec.kind == FaultKind::rope_position && std::abs(static_cast<std::int64_t>(spec.delta)) > 1'000'000'000)
     fail("fault {}: delta={} is out of range", quote(text), spec.delta);

@@ -17,12 +17,12 @@ void text_into(trace::Fields& fields, std::string_view key, std::string& out) {
   if (const std::string* text = fields.text(key)) out = *text;
 }
 
-void integers_into(trace::Fields& fields, std::string_view key, std::vector<std::int32_t>& out) {
+void integers_into(trace::Fields& fields, std::string_view key, std::vector<std::int32_t>& out, std::int32_t min) {
   const json::Value::Numbers* numbers = fields.numbers(key);
   if (numbers == nullptr) return;
   for (const double number : *numbers) {
-    if (!(std::abs(number) <= static_cast<double>(kMaxInt32)) || number != std::trunc(number))
-      return fields.wrong(key, "whole numbers below 2^31");
+    if (!(number >= min && number <= static_cast<double>(kMaxInt32)) || number != std::trunc(number))
+      return fields.wrong(key, fmt::format("whole numbers from {} to 2^31-1", min));
     out.push_back(static_cast<std::int32_t>(number));
   }
 }
@@ -69,8 +69,8 @@ Result<Capture> parse_description(const json::Value& object) {
   capture.foreign = fields.flag("foreign").value_or(false);
   fields.integer_into("n_prompt", capture.n_prompt, 0, kMaxInt32);
   fields.integer_into("n_layers", capture.n_layers, 0, kMaxInt32);
-  integers_into(fields, "tokens", capture.tokens);
-  integers_into(fields, "schedule", capture.schedule);
+  integers_into(fields, "tokens", capture.tokens, -1);
+  integers_into(fields, "schedule", capture.schedule, 0);
   fields.integer_into("kv_slots_read_from_earlier_steps", capture.kv_slots_read_from_earlier_steps, 0, kMaxInt64);
   text_into(fields, "backend", capture.backend);
   text_into(fields, "plan", capture.plan);

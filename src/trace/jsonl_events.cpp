@@ -36,12 +36,13 @@ tl::expected<Place, Refusal> parse_place(Fields& fields) {
       fields.wrong("arm", "\"a\" or \"b\"");
     }
   }
-  place.position = fields.int32("pos_id");
+  if (const auto position = fields.integer("pos_id", 0, kMaxPosition)) place.position = static_cast<std::int32_t>(*position);
   const auto total = fields.int32("tokens_total", 1);
   const auto index = fields.int32("token_index", std::numeric_limits<std::int32_t>::min());
   if (!place.position) {
     if (total && (place.phase.last || place.phase.phase == Phase::decode)) place.position = *total - 1;
-    if (!place.position && index && *index >= 0 && place.phase.phase == Phase::prefill && !place.phase.last)
+    if (!place.position && index && *index >= 0 && *index <= kMaxPosition && place.phase.phase == Phase::prefill &&
+        !place.phase.last)
       place.position = index;
   }
   // Who does not count forward calls: the prefill is the first, decodeK the K-th after it.
@@ -176,7 +177,7 @@ std::optional<PhaseLabel> parse_phase(std::string_view text) {
   if (digits.empty()) return label;
   const char* const end = digits.data() + digits.size();
   const auto read = std::from_chars(digits.data(), end, label.decode);
-  if (read.ec != std::errc{} || read.ptr != end || label.decode < 0) return std::nullopt;
+  if (read.ec != std::errc{} || read.ptr != end || label.decode < 0 || label.decode > kMaxPosition) return std::nullopt;
   return label;
 }
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <limits>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -22,6 +23,8 @@ inline constexpr std::string_view kEndEvent = "post_wo_end";
 inline constexpr std::string_view kNotExposed = "not_exposed";
 /// Layers and positions of a trace from outside: more is a mistake, and would only cost memory.
 inline constexpr std::int64_t kMaxLayer = 65'535;
+/// The one after it, and the number of tokens up to it, are int32 too.
+inline constexpr std::int32_t kMaxPosition = std::numeric_limits<std::int32_t>::max() - 1;
 
 struct PhaseLabel {
   Phase phase = Phase::prefill;

@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <array>
 #include <map>
 #include <set>
@@ -62,13 +63,13 @@ void append_print(json::ObjectWriter& object, const Fingerprint& print) {
 std::string phase_label(const Capture& capture, Phase phase, std::int32_t position) {
   if (phase == Phase::prefill)
     return capture.arm == 'a' && capture.n_prompt > 0 && position == capture.n_prompt - 1 ? "prefill_last" : "prefill";
-  const std::int32_t first = capture.exp == "E0" ? capture.n_prompt : capture.n_prompt - 1;
-  return fmt::format("decode{}", std::max(position - first, 0));
+  const std::int64_t first = capture.exp == "E0" ? capture.n_prompt : std::int64_t{capture.n_prompt} - 1;
+  return fmt::format("decode{}", std::clamp<std::int64_t>(position - first, 0, trace::kMaxPosition));
 }
 
 std::string trace_line(const Capture& capture, const StageRecord& record) {
   // A KV slot that a later step found belongs to that step's phase, which its own position does not tell.
-  std::int32_t at = record.position;
+  std::int64_t at = record.position;
   if (record.reread && record.step >= 0 && static_cast<std::size_t>(record.step) < capture.schedule.size()) {
     at = -1;
     for (std::int32_t s = 0; s <= record.step; ++s) at += capture.schedule[static_cast<std::size_t>(s)];
@@ -76,7 +77,7 @@ std::string trace_line(const Capture& capture, const StageRecord& record) {
   std::string out;
   json::ObjectWriter object(out);
   object.field("event", trace::kTraceEvent);
-  append_place(object, capture, record.phase, at);
+  append_place(object, capture, record.phase, static_cast<std::int32_t>(std::min<std::int64_t>(at, trace::kMaxPosition)));
   object.field("point", name(record.stage))
       .field("layer", record.layer)
       .field("step", record.step)
