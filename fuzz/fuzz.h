@@ -25,8 +25,8 @@ namespace greta::fuzz {
 /// A finding: the process dies, so that the input is kept.
 inline void require(bool holds, std::string_view what, std::string_view detail = {}) {
   if (holds) return;
-  std::fprintf(stderr, "fuzz: broken promise: %.*s: %.*s\n", static_cast<int>(what.size()), what.data(),
-               static_cast<int>(std::min<std::size_t>(detail.size(), 4000)), detail.data());
+  const std::string line = "fuzz: broken promise: " + std::string(what) + ": " + std::string(detail.substr(0, 4000)) + "\n";
+  std::fputs(line.c_str(), stderr);
   std::abort();
 }
 
