@@ -1,5 +1,5 @@
-// Route `q8`: quantised activations and integer matrix products against their definitions, computed here in the plainest way, over
-// every weight type, instruction set, number of rows and threads.
+// Route `q8`: quantised activations and integer matrix products against their definitions, computed here in the plainest way,
+// over every weight type, instruction set, number of rows and threads.
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -45,8 +45,8 @@ Tensor quantised_rows(std::int64_t n_rows, std::int64_t n_cols, std::mt19937_64&
   return out;
 }
 
-/// Scale and minimum of a sub-block of a weight row, and its codes less their offset, from the dequantised elements alone: not from
-/// the unpacking under test. `scale` is what the format says that neighbouring codes differ by.
+/// Scale and minimum of a sub-block of a weight row, and its codes less their offset, from the dequantised elements alone: not
+/// from the unpacking under test. `scale` is what the format says that neighbouring codes differ by.
 struct Plain {
   std::vector<double> weights;  // [n_out * n_in]
 };
@@ -63,12 +63,13 @@ Plain plain_weights(DType dtype, const std::vector<std::byte>& bytes, std::int64
 
 class Q8 : public testing::TestWithParam<DType> {};
 
-/// Exact products in double, and how far the route may be from them: for each block one rounding of the scale, one of each term and
-/// one of each sum in F32; `size` is the sum of the terms' magnitudes, minima apart.
+/// Exact products in double, and how far the route may be from them: for each block one rounding of the scale, one of each term
+/// and one of each sum in F32; `size` is the sum of the terms' magnitudes, minima apart.
 TEST_P(Q8, IsTheProductOfTheDequantisedOperands) {
   const DType dtype = GetParam();
   std::mt19937_64 random(static_cast<std::uint64_t>(dtype) + 7);
-  for (const auto& [n_in, n_out, n_rows] : {std::tuple<std::int64_t, std::int64_t, std::int64_t>{512, 37, 1}, {256, 16, 5}, {768, 3, 21}}) {
+  for (const auto& [n_in, n_out, n_rows] :
+       {std::tuple<std::int64_t, std::int64_t, std::int64_t>{512, 37, 1}, {256, 16, 5}, {768, 3, 21}}) {
     const std::vector<std::byte> bytes = random_blocks(dtype, n_in * n_out / dtype_info(dtype).block_elems, random);
     const WeightView weight{"w", dtype, n_out, n_in, bytes.data(), WeightLayout::row_major};
     const Plain plain = plain_weights(dtype, bytes, n_out, n_in);
@@ -88,19 +89,23 @@ TEST_P(Q8, IsTheProductOfTheDequantisedOperands) {
           size += std::fabs(input[static_cast<std::size_t>(i)] * w);
         }
         // Codes and minima apart can be larger than the element that they give: 16 times covers offsets and minima of 6 bits.
-        EXPECT_NEAR(out.get(r, o), dot, 16 * size * kUnit32 * (3 + static_cast<double>(n_in) / 16)) << name(dtype) << " " << r << " " << o;
+        EXPECT_NEAR(out.get(r, o), dot, 16 * size * kUnit32 * (3 + static_cast<double>(n_in) / 16))
+            << name(dtype) << " " << r << " " << o;
       }
     }
   }
 }
 
-/// Rows, threads and instruction sets give the same bits; the scalar route on one thread, all rows at once, is what they must equal.
+/// Rows, threads and instruction sets give the same bits; the scalar route on one thread, all rows at once, is what they must
+/// equal.
 TEST_P(Q8, TheBitsDoNotDependOnRowsThreadsOrInstructionSet) {
   const DType dtype = GetParam();
   std::mt19937_64 random(static_cast<std::uint64_t>(dtype) + 70);
   const std::int64_t block = dtype_info(dtype).block_elems;
   for (int round = 0; round < 4; ++round) {
-    const auto pick = [&](std::int64_t low, std::int64_t high) { return std::uniform_int_distribution<std::int64_t>(low, high)(random); };
+    const auto pick = [&](std::int64_t low, std::int64_t high) {
+      return std::uniform_int_distribution<std::int64_t>(low, high)(random);
+    };
     const std::int64_t n_in = block * pick(1, block == 32 ? 20 : 4), n_out = pick(1, 70), n_rows = pick(1, 30);
     const std::vector<std::byte> bytes = random_blocks(dtype, n_in * n_out / block, random);
     const WeightView weight{"w", dtype, n_out, n_in, bytes.data(), WeightLayout::row_major};
@@ -234,7 +239,8 @@ TEST(Quantize, EveryRouteGivesTheDefinitionsBytes) {
   Tensor x(DType::f32, n_rows, n_cols);
   std::normal_distribution<double> normal;
   for (std::int64_t r = 0; r < n_rows; ++r) {
-    for (std::int64_t c = 0; c < n_cols; ++c) x.set(r, c, normal(random) * std::exp2(static_cast<double>((c / 32 + r) % 300) - 155));
+    for (std::int64_t c = 0; c < n_cols; ++c)
+      x.set(r, c, normal(random) * std::exp2(static_cast<double>((c / 32 + r) % 300) - 155));
   }
   x.set(2, 50, std::numeric_limits<double>::infinity());
   x.set(3, 4000, std::numeric_limits<double>::quiet_NaN());
@@ -287,7 +293,8 @@ TEST(Q8Matmul, OtherRoutesReadTheSameBytes) {
 TEST(Q8Matmul, RefusesWhatDoesNotFit) {
   std::mt19937_64 random(9);
   const Weight weight(DType::q8_0, 4, 64, random);
-  const Tensor x = quantised_rows(1, 32, random), plain(DType::f32, 1, 64), out(DType::f32, 1, 4), short_out(DType::q8_f32, 1, 32);
+  const Tensor x = quantised_rows(1, 32, random), plain(DType::f32, 1, 64), out(DType::f32, 1, 4),
+               short_out(DType::q8_f32, 1, 32);
   const std::vector<RowId> rows = rows_from(0, 1);
   ThreadPool pool(1);
   const auto ops = make_cpu_ops({.routes = q8_routes(), .isa = best_isa(), .pool = pool});

@@ -16,7 +16,7 @@ inline constexpr int kTileOuts = 16;
 
 /// Weight = d * (code - offset) + m with codes of 8 bits unsigned.
 struct Format {
-  int sub;      // elements that share d and m: 32 or 16
+  int sub;  // elements that share d and m: 32 or 16
   int offset;
   bool minima;  // m is not 0
   bool small;   // codes below 64: two products of them with activation codes fit 16 bits
@@ -51,8 +51,7 @@ constexpr Format format_of(DType dtype) {
 /// One group of a tile of 16 outputs, lane by lane. Word k of `codes` holds codes 4k..4k+3 of each output.
 struct alignas(64) Group {
   std::uint8_t codes[kGroup / 4][kTileOuts][4];
-  float d[kGroup / 16][kTileOuts];  // of sub-block s
-  float m[kGroup / 16][kTileOuts];
+  float scales[2 * kGroup / 16][kTileOuts];  // d of the sub-blocks, then their m
 };
 
 /// A row of activations.

@@ -20,8 +20,8 @@ HWY_BEFORE_NAMESPACE();
 namespace greta::HWY_NAMESPACE {
 
 // dot4(sum, w, x): lane i of sum + the products of the four unsigned bytes of lane i of w with the four signed bytes of x.
-// kSmall promises w < 64: then a pair of products fits 16 bits and the saturating multiply cannot saturate. Without that promise
-// even and odd bytes are widened first.
+// kSmall promises w < 64: then a pair of products fits 16 bits and the saturating multiply cannot saturate. Without that
+// promise even and odd bytes are widened first.
 
 #if HWY_TARGET <= HWY_AVX3
 
@@ -44,8 +44,8 @@ HWY_INLINE Ints dot4(Ints sum, Ints w, Ints x) {
     const __m512i pairs = _mm512_maddubs_epi16(w.v, x.v);
     return {_mm512_add_epi32(sum.v, _mm512_madd_epi16(pairs, _mm512_set1_epi16(1)))};
   } else {
-    const __m512i even = _mm512_madd_epi16(_mm512_and_si512(w.v, _mm512_set1_epi16(0xff)),
-                                           _mm512_srai_epi16(_mm512_slli_epi16(x.v, 8), 8));
+    const __m512i even =
+        _mm512_madd_epi16(_mm512_and_si512(w.v, _mm512_set1_epi16(0xff)), _mm512_srai_epi16(_mm512_slli_epi16(x.v, 8), 8));
     const __m512i odd = _mm512_madd_epi16(_mm512_srli_epi16(w.v, 8), _mm512_srai_epi16(x.v, 8));
     return {_mm512_add_epi32(sum.v, _mm512_add_epi32(even, odd))};
   }

@@ -1,5 +1,5 @@
-// Integer matrix products, an output a lane: a tile of 16 outputs is unpacked to bytes, four inputs of all outputs side by side,
-// so that one instruction multiplies and adds 64 codes and no sum ever crosses lanes. What is computed: q8.h.
+// Integer matrix products, an output a lane: a tile of 16 outputs is unpacked to bytes, four inputs of all outputs side by
+// side, so that one instruction multiplies and adds 64 codes and no sum ever crosses lanes. What is computed: q8.h.
 #define GRETA_TARGETS_WITH_VNNI
 #include "ops/cpu/targets.h"
 #undef HWY_TARGET_INCLUDE
@@ -44,8 +44,9 @@ void unpack_tile(const TileArgs& args, std::int64_t g, Group& out) {
   constexpr std::int64_t kStride = sizeof(Unpacked) / 4;
   const auto words = [](void* p) HWY_ATTR { return static_cast<std::uint32_t*>(p); };
   for (int k = 0; k < kGroup / 4; k += 16) transpose16(words(one[0].codes) + k, kStride, words(out.codes[k]));
-  transpose16(words(one[0].d), kStride, words(out.d));
-  if constexpr (q8::format_of(kType).minima) transpose16(words(one[0].m), kStride, words(out.m));
+  transpose16(words(one[0].scales), kStride, words(out.scales));
+  constexpr q8::Format kFormat = q8::format_of(kType);
+  if constexpr (kFormat.minima && kFormat.sub == 16) transpose16(words(one[0].scales) + 16, kStride, words(out.scales[16]));
 }
 
 using Unpack = void (*)(const TileArgs& args, std::int64_t g, Group& out);
@@ -75,11 +76,10 @@ HWY_INLINE void accumulate(const Group* groups, const Row* rows, std::int64_t fi
           dots[r] = dot4<kSmall>(dots[r], w, set1_i32(x));
         }
       }
-      const Lanes d = load(group.d[in_group * kSubs + s]);
-      for (int r = 0; r < kRows; ++r)
-        sums.acc[r] = fma(mul(d, set1(rows[r].d[first + b])), to_lanes(dots[r]), sums.acc[r]);
+      const Lanes d = load(group.scales[in_group * kSubs + s]);
+      for (int r = 0; r < kRows; ++r) sums.acc[r] = fma(mul(d, set1(rows[r].d[first + b])), to_lanes(dots[r]), sums.acc[r]);
       if constexpr (kMinima) {
-        const Lanes m = load(group.m[in_group * kSubs + s]);
+        const Lanes m = load(group.scales[kGroup / kSub + in_group * kSubs + s]);
         for (int r = 0; r < kRows; ++r) sums.acc[r] = fma(m, set1(rows[r].sums[sub]), sums.acc[r]);
       }
     }
@@ -252,14 +252,15 @@ void matmul(const CpuContext& context, const TensorView& x, const WeightView& we
   const auto kernel = tile_kernel(context.isa);
   const std::int64_t n_groups = (weight.n_cols + kGroup - 1) / kGroup;
   const std::int64_t n_tiles = (weight.n_rows + kTileOuts - 1) / kTileOuts;
-  context.pool.for_ranges(n_tiles, kGrainWork / (weight.n_cols * kTileOuts * x.n_rows), [&](std::int64_t begin, std::int64_t end) {
-    const std::unique_ptr<Group[]> panel(x.n_rows > kFusedRows ? new Group[static_cast<std::size_t>(n_groups)] : nullptr);
-    for (std::int64_t tile = begin; tile < end; ++tile) {
-      const std::int64_t o = tile * kTileOuts;
-      kernel({weight.dtype, weight.row(o), weight.row_size(), o, std::min(o + kTileOuts, weight.n_rows), weight.n_cols / 32,
-              rows.rows(), x.n_rows, outputs.data(), bias ? offsets.data() : nullptr, panel.get()});
-    }
-  });
+  context.pool.for_ranges(
+      n_tiles, kGrainWork / (weight.n_cols * kTileOuts * x.n_rows), [&](std::int64_t begin, std::int64_t end) {
+        const std::unique_ptr<Group[]> panel(x.n_rows > kFusedRows ? new Group[static_cast<std::size_t>(n_groups)] : nullptr);
+        for (std::int64_t tile = begin; tile < end; ++tile) {
+          const std::int64_t o = tile * kTileOuts;
+          kernel({weight.dtype, weight.row(o), weight.row_size(), o, std::min(o + kTileOuts, weight.n_rows), weight.n_cols / 32,
+                  rows.rows(), x.n_rows, outputs.data(), bias ? offsets.data() : nullptr, panel.get()});
+        }
+      });
 }
 
 }  // namespace greta::q8

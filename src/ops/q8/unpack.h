@@ -1,5 +1,6 @@
 // Blocks of every format as bytes of codes, scales and minima (core/blocks.h says what they mean). Plain loops over bytes: the
-// compiler makes vectors of them for each target. Included inside foreach_target.h files only, so the guard flips with the target.
+// compiler makes vectors of them for each target. Included inside foreach_target.h files only, so the guard flips with the
+// target.
 
 #if defined(GRETA_OPS_Q8_UNPACK_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef GRETA_OPS_Q8_UNPACK_H_
@@ -15,11 +16,11 @@
 HWY_BEFORE_NAMESPACE();
 namespace greta::HWY_NAMESPACE {
 
-/// A group of one output: codes in the order of elements, then d and m of the sub-blocks (m only where the format has them).
+/// A group of one output: codes in the order of elements; d of the sub-blocks (8 of 32 elements, 16 of 16), then as many m,
+/// where the format has them.
 struct Unpacked {
   std::uint8_t codes[q8::kGroup];
-  float d[16];
-  float m[16];
+  float scales[2 * q8::kGroup / 16];
 };
 
 template <class Block>
@@ -91,8 +92,8 @@ template <class Block>
 HWY_INLINE void unpack_group(const Block* blocks, std::int64_t n, Unpacked& out) {
   for (std::int64_t b = 0; b < n; ++b) {
     unpack_codes(blocks[b], out.codes + 32 * b);
-    out.d[b] = half_to_float(blocks[b].d);
-    if constexpr (requires { blocks[b].m; }) out.m[b] = half_to_float(blocks[b].m);
+    out.scales[b] = half_to_float(blocks[b].d);
+    if constexpr (requires { blocks[b].m; }) out.scales[8 + b] = half_to_float(blocks[b].m);
   }
 }
 
@@ -105,8 +106,8 @@ HWY_INLINE void unpack_group(const BlockQ2_K* block, std::int64_t, Unpacked& out
   }
   const float d = half_to_float(block->d), dmin = half_to_float(block->dmin);
   for (int s = 0; s < 16; ++s) {
-    out.d[s] = d * static_cast<float>(block->scales[s] & 15);
-    out.m[s] = -(dmin * static_cast<float>(block->scales[s] >> 4));
+    out.scales[s] = d * static_cast<float>(block->scales[s] & 15);
+    out.scales[16 + s] = -(dmin * static_cast<float>(block->scales[s] >> 4));
   }
 }
 HWY_INLINE void unpack_group(const BlockQ3_K* block, std::int64_t, Unpacked& out) {
@@ -120,7 +121,7 @@ HWY_INLINE void unpack_group(const BlockQ3_K* block, std::int64_t, Unpacked& out
   }
   const float d = half_to_float(block->d);
   const auto scales = q3_k_scales(block->scales);
-  for (std::size_t s = 0; s < 16; ++s) out.d[s] = d * static_cast<float>(scales[s]);
+  for (std::size_t s = 0; s < 16; ++s) out.scales[s] = d * static_cast<float>(scales[s]);
 }
 /// d and m of the 8 sub-blocks of Q4_K and Q5_K.
 template <class Block>
@@ -128,8 +129,8 @@ HWY_INLINE void unpack_scales_minima(const Block& block, Unpacked& out) {
   const float d = half_to_float(block.d), dmin = half_to_float(block.dmin);
   const auto packed = k_scales_minima(block.scales);
   for (std::size_t s = 0; s < 8; ++s) {
-    out.d[s] = d * static_cast<float>(packed[s]);
-    out.m[s] = -(dmin * static_cast<float>(packed[s + 8]));
+    out.scales[s] = d * static_cast<float>(packed[s]);
+    out.scales[8 + s] = -(dmin * static_cast<float>(packed[s + 8]));
   }
 }
 HWY_INLINE void unpack_group(const BlockQ4_K* block, std::int64_t, Unpacked& out) {
@@ -158,7 +159,7 @@ HWY_INLINE void unpack_group(const BlockQ6_K* block, std::int64_t, Unpacked& out
     }
   }
   const float d = half_to_float(block->d);
-  for (int s = 0; s < 16; ++s) out.d[s] = d * static_cast<float>(block->scales[s]);
+  for (int s = 0; s < 16; ++s) out.scales[s] = d * static_cast<float>(block->scales[s]);
 }
 HWY_INLINE void unpack_group(const BlockIQ4_XS* block, std::int64_t, Unpacked& out) {
   std::uint8_t nibbles[q8::kGroup];
@@ -166,7 +167,7 @@ HWY_INLINE void unpack_group(const BlockIQ4_XS* block, std::int64_t, Unpacked& o
   iq4_codes(nibbles, q8::kGroup, out.codes);
   const float d = half_to_float(block->d);
   const auto scales = iq4_xs_scales(*block);
-  for (std::size_t s = 0; s < 8; ++s) out.d[s] = d * static_cast<float>(scales[s]);
+  for (std::size_t s = 0; s < 8; ++s) out.scales[s] = d * static_cast<float>(scales[s]);
 }
 
 }  // namespace greta::HWY_NAMESPACE
