@@ -8,6 +8,7 @@
 
 #include "core/activation_blocks.h"
 #include "core/blocks.h"
+#include "core/error.h"
 #include "tests/ops/harness.h"
 
 namespace greta::test {
@@ -143,7 +144,7 @@ std::vector<DType> block_types() {
   return types;
 }
 INSTANTIATE_TEST_SUITE_P(Types, Q8, testing::ValuesIn(block_types()),
-                         [](const auto& info) { return std::string(name(info.param)); });
+                         [](const auto& one) { return std::string(name(one.param)); });
 
 /// Every code and scale by hand: two blocks of Q8_0, the largest magnitudes, the sum in F32 as q8.h says it.
 TEST(Q8Matmul, AddsBlocksInOrderWithOneRoundingOfTheScale) {
