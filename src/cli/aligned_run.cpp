@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "core/error.h"
+#include "core/quote.h"
 #include "engine/sampler.h"
 
 namespace greta::cli {
@@ -51,10 +52,23 @@ AlignedRun::AlignedRun(const RunContext& context, std::string prompt_id, std::ve
     : context_(context),
       prompt_id_(std::move(prompt_id)),
       tokens_(std::move(tokens)),
-      n_prompt_(static_cast<std::int32_t>(tokens_.size())) {}
+      n_prompt_(static_cast<std::int32_t>(tokens_.size())) {
+  if (!context.experiment.shift) return;
+  const isolate::ContextShift& shift = *context.experiment.shift;
+  if (n_prompt_ < shift.fewest_tokens())
+    fail("prompt {}: {} tokens are too few for a context shift of {}, which needs {}; use a longer prompt", quote(prompt_id_),
+         n_prompt_, shift.text(), shift.fewest_tokens());
+  const int keep = shift.keep, discard = shift.discard;
+  prefix_.assign(tokens_.begin(), tokens_.begin() + std::max(n_prompt_ / 2, keep + discard + 1));
+  tokens_.erase(tokens_.begin() + keep, tokens_.begin() + keep + discard);
+  n_prompt_ -= discard;
+  first_ = static_cast<std::int32_t>(prefix_.size()) - discard;
+}
 
-/// Position of decode0: the prompt's last token (E1) or the first generated one (E0).
+/// Position of arm B's first decode step: the prompt's last token (E1), the first row after a context shift, or the first
+/// generated token (E0).
 std::int32_t AlignedRun::decode_start() const {
+  if (!prefix_.empty()) return first_;
   return context_.experiment.exp == isolate::ExpMode::aligned ? n_prompt_ - 1 : n_prompt_;
 }
 
@@ -76,15 +90,36 @@ RecorderOptions AlignedRun::options(const std::set<RecordKey>& also) const {
   options.detail_from = n_prompt_ - 1;
   options.detail_also = also;
   options.full = context_.full;
+  options.after_shift = !prefix_.empty();
   return options;
 }
 
-std::vector<std::int32_t> AlignedRun::declared_schedule(std::int32_t rows, std::int32_t chunk, std::int32_t decodes) const {
+std::vector<std::int32_t> AlignedRun::declared_schedule(const ArmSpec& spec, std::int32_t prefill_end,
+                                                        std::int32_t decodes) const {
   std::vector<std::int32_t> schedule;
-  const std::int32_t size = chunk > 0 ? chunk : rows;
-  for (std::int32_t begin = 0; begin < rows; begin += size) schedule.push_back(std::min(size, rows - begin));
-  schedule.insert(schedule.end(), static_cast<std::size_t>(decodes), 1);
+  for (const std::int32_t rows : {static_cast<std::int32_t>(prefix_.size()), prefill_end - first_}) {
+    const std::int32_t size = spec.chunk > 0 ? spec.chunk : rows;
+    for (std::int32_t begin = 0; begin < rows; begin += size) schedule.push_back(std::min(size, rows - begin) * spec.batch);
+  }
+  schedule.insert(schedule.end(), static_cast<std::size_t>(decodes), spec.batch);
   return schedule;
+}
+
+/// Tokens of positions first_ .. end-1.
+std::span<const std::int32_t> AlignedRun::rows_until(std::int32_t end) const {
+  return std::span<const std::int32_t>(tokens_).subspan(static_cast<std::size_t>(first_),
+                                                        static_cast<std::size_t>(end - first_));
+}
+
+std::unique_ptr<Arm> AlignedRun::start(const Model& model, const ArmSpec& spec, std::int32_t capacity,
+                                       std::optional<Capture> header, const std::set<RecordKey>& also) const {
+  capacity = std::max(capacity, static_cast<std::int32_t>(prefix_.size()));
+  auto arm = std::make_unique<Arm>(model, spec, capacity, n_prompt_, context_.weights);
+  if (header) arm->record(std::move(*header), options(also));
+  if (prefix_.empty()) return arm;
+  arm->prefill(prefix_, 0, kNoLogits, {});
+  arm->context_shift(context_.experiment.shift->keep, context_.experiment.shift->discard);
+  return arm;
 }
 
 void AlignedRun::continue_greedily() {
@@ -92,34 +127,32 @@ void AlignedRun::continue_greedily() {
   const std::int32_t wanted = aligned ? context_.experiment.span - 1 : context_.experiment.span;
   if (wanted == 0) return;
   const RunContext& c = context_;
-  Arm arm(aligned ? c.model_a : c.model_b, aligned ? c.arm_a : c.arm_b, n_prompt_ + wanted, n_prompt_, c.weights);
+  const auto arm = start(aligned ? c.model_a : c.model_b, aligned ? c.arm_a : c.arm_b, n_prompt_ + wanted, std::nullopt, {});
   std::vector<double> logits;
-  arm.prefill(tokens_, 0, n_prompt_ - 1, [&](std::int32_t, const TensorView& view, std::int64_t r) { logits = row_values(view, r); });
+  arm->prefill(rows_until(n_prompt_), first_, n_prompt_ - 1,
+               [&](std::int32_t, const TensorView& view, std::int64_t r) { logits = row_values(view, r); });
   for (std::int32_t i = 0; i < wanted; ++i) {
     const std::int32_t next = std::max(argmax(logits), 0);  // all NaN: any token, the rows will say so
     tokens_.push_back(next);
-    if (i + 1 < wanted) logits = arm.decode(next, n_prompt_ + i);
+    if (i + 1 < wanted) logits = arm->decode(next, n_prompt_ + i);
   }
 }
 
 Capture AlignedRun::run_a(const std::set<RecordKey>& also) {
   const RunContext& c = context_;
   const auto n_all = static_cast<std::int32_t>(tokens_.size());
-  const std::span<const std::int32_t> all = tokens_;
-  Arm exact(c.model_a, c.arm_a, n_prompt_, n_prompt_, c.weights);
-  exact.record(header('a'), options(also));
-  exact.prefill(all.first(static_cast<std::size_t>(n_prompt_)), 0, n_prompt_ - 1, {});
-  Capture capture = exact.take_capture();
-  full_a_ = exact.full_tensors();
-  effects_a_ = exact.fault_effects();
+  const auto exact = start(c.model_a, c.arm_a, n_prompt_, header('a'), also);
+  exact->prefill(rows_until(n_prompt_), first_, n_prompt_ - 1, {});
+  Capture capture = exact->take_capture();
+  full_a_ = exact->full_tensors();
+  effects_a_ = exact->fault_effects();
   if (c.experiment.exp != isolate::ExpMode::aligned || n_all == n_prompt_) return capture;
 
   // The span adds: rows from n on come from one prefill of all n+S-1 rows, those before stay the exact ones.
-  Arm spanned(c.model_a, c.arm_a, n_all, n_prompt_, c.weights);
-  spanned.record(header('a'), options(also));
-  spanned.prefill(all, 0, n_prompt_ - 1, {});
-  effects_a_ += spanned.fault_effects();
-  Capture longer = spanned.take_capture();
+  const auto spanned = start(c.model_a, c.arm_a, n_all, header('a'), also);
+  spanned->prefill(rows_until(n_all), first_, n_prompt_ - 1, {});
+  effects_a_ += spanned->fault_effects();
+  Capture longer = spanned->take_capture();
   capture.fault_effects = effects_a_;
   const HashByKey exact_rows = hashes(capture);
   span_differs_ = 0;
@@ -133,7 +166,7 @@ Capture AlignedRun::run_a(const std::set<RecordKey>& also) {
   }
   for (const LogitsRecord& logits : longer.logits)
     if (logits.position >= n_prompt_) capture.logits.push_back(logits);
-  for (const auto& [place, tensor] : spanned.full_tensors())
+  for (const auto& [place, tensor] : spanned->full_tensors())
     for (const auto& [position, bytes] : tensor.rows)
       if (position >= n_prompt_) full_a_[place].rows[position] = bytes;
   return capture;
@@ -142,16 +175,16 @@ Capture AlignedRun::run_a(const std::set<RecordKey>& also) {
 Capture AlignedRun::run_b(const std::set<RecordKey>& also) {
   const RunContext& c = context_;
   const auto n_all = static_cast<std::int32_t>(tokens_.size());
-  const std::int32_t start = decode_start();
+  const std::int32_t first_decode = decode_start();
   snapshots_.clear();
-  arm_b_ = std::make_unique<Arm>(c.model_b, c.arm_b, n_all, n_prompt_, c.weights);
-  arm_b_->record(header('b'), options(also));
+  arm_b_ = start(c.model_b, c.arm_b, n_all, header('b'), also);
   const std::int32_t logits_from = c.experiment.exp == isolate::ExpMode::aligned ? kNoLogits : n_prompt_ - 1;
-  arm_b_->prefill(std::span<const std::int32_t>(tokens_).first(static_cast<std::size_t>(start)), 0, logits_from, {});
+  arm_b_->prefill(rows_until(first_decode), first_, logits_from, {});
   const ModelConfig& config = c.model_b.config;
-  const std::size_t cache = KvCache::bytes(c.arm_b.plan.kv, config.n_layers, 1, n_all, std::int64_t{config.n_kv_heads} * config.head_dim);
-  for (std::int32_t position = start; position < n_all; ++position) {
-    if (position == start || cache * (snapshots_.size() + 1) <= kSnapshotBytes)
+  const std::size_t cache =
+      KvCache::bytes(c.arm_b.plan.kv, config.n_layers, c.arm_b.batch, n_all, std::int64_t{config.n_kv_heads} * config.head_dim);
+  for (std::int32_t position = first_decode; position < n_all; ++position) {
+    if (position == first_decode || cache * (snapshots_.size() + 1) <= kSnapshotBytes)
       snapshots_.emplace(position, arm_b_->snapshot());
     arm_b_->decode(tokens_[static_cast<std::size_t>(position)], position);
   }
@@ -170,8 +203,8 @@ isolate::PromptPair AlignedRun::run() {
     pair.b = run_b(differing);
   }
   const auto n_all = static_cast<std::int32_t>(tokens_.size());
-  pair.declared_schedule_a = declared_schedule(n_prompt_, context_.arm_a.chunk, 0);
-  pair.declared_schedule_b = declared_schedule(decode_start(), context_.arm_b.chunk, n_all - decode_start());
+  pair.declared_schedule_a = declared_schedule(context_.arm_a, n_prompt_, 0);
+  pair.declared_schedule_b = declared_schedule(context_.arm_b, decode_start(), n_all - decode_start());
   pair.n_positions = context_.experiment.exp == isolate::ExpMode::aligned ? n_all : n_prompt_;
   return pair;
 }
@@ -193,13 +226,13 @@ Capture AlignedRun::control(const isolate::ControlSpec& spec) {
   --nearest;
   RecorderOptions recorded = options({});
   recorded.detail_from = spec.position;
-  recorded.full = false;
+  recorded.full = recorded.after_shift = false;  // the snapshot lies after the shift
   arm_b_->record(header('b'), recorded);
   arm_b_->restore(nearest->second, {fault});
   for (std::int32_t position = nearest->first; position <= spec.position; ++position)
     arm_b_->decode(tokens_[static_cast<std::size_t>(position)], position);
   Capture capture = arm_b_->take_capture();
-  const std::int32_t step = nearest->second.steps + spec.position - nearest->first;
+  const std::int32_t step = nearest->second.place.steps + spec.position - nearest->first;
   std::erase_if(capture.records, [&](const StageRecord& record) { return record.step != step; });
   std::erase_if(capture.logits, [&](const LogitsRecord& logits) { return logits.step != step; });
   return capture;

@@ -6,6 +6,7 @@
 #include <memory>
 #include <optional>
 #include <set>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -29,9 +30,11 @@ struct RunContext {
 
 /// One prompt through both arms (docs/architecture.md, "Aligned mode"). E1: arm A prefills all n tokens; arm B prefills n-1 and
 /// decodes the last. With a span S > 1 arm A's greedy continuation is forced on both: arm A also prefills n+S-1 at once, and
-/// its rows from n on come from there. E0: arm B prefills all n and decodes what it generates.
+/// its rows from n on come from there. With a context shift both arms first prefill a prefix and shift it; from there on arm A
+/// prefills what arm B decodes. E0: arm B prefills all n and decodes what it generates.
 class AlignedRun {
  public:
+  /// Throws Error where the prompt is too short for the experiment's context shift.
   AlignedRun(const RunContext& context, std::string prompt_id, std::vector<std::int32_t> tokens);
 
   /// Runs both arms. Rows of the prefix that differ are run a second time to keep their slices.
@@ -46,6 +49,9 @@ class AlignedRun {
   const FullTensors& full_b() const { return full_b_; }
   /// Rows of positions 0..n-1 that arm A computed otherwise in the prefill of n+S-1 rows than in that of n.
   std::int64_t span_differs() const { return span_differs_; }
+  /// Tokens that are prefilled before the context shift (0: there is none), and the position of the first row after it.
+  std::int32_t shifted_after() const { return static_cast<std::int32_t>(prefix_.size()); }
+  std::int32_t first_row() const { return first_; }
 
  private:
   Capture header(char arm) const;
@@ -53,13 +59,19 @@ class AlignedRun {
   Capture run_a(const std::set<RecordKey>& also);
   Capture run_b(const std::set<RecordKey>& also);
   void continue_greedily();
-  std::vector<std::int32_t> declared_schedule(std::int32_t rows, std::int32_t chunk, std::int32_t decodes) const;
+  /// An arm that has done all that comes before the rows that are compared, recording or not.
+  std::unique_ptr<Arm> start(const Model& model, const ArmSpec& spec, std::int32_t capacity, std::optional<Capture> header,
+                             const std::set<RecordKey>& also) const;
+  std::span<const std::int32_t> rows_until(std::int32_t end) const;
+  std::vector<std::int32_t> declared_schedule(const ArmSpec& spec, std::int32_t prefill_end, std::int32_t decodes) const;
   std::int32_t decode_start() const;
 
   const RunContext& context_;
   std::string prompt_id_;
-  std::vector<std::int32_t> tokens_;  // prompt, then forced or generated ones
+  std::vector<std::int32_t> tokens_;  // by position (after the shift): prompt, then forced or generated ones
   std::int32_t n_prompt_;
+  std::vector<std::int32_t> prefix_;  // prefilled before the context shift; empty: there is none
+  std::int32_t first_ = 0;            // position of the first row that is compared
   std::unique_ptr<Arm> arm_b_;
   std::map<std::int32_t, Arm::Snapshot> snapshots_;  // of arm B, before the decode step of a position
   FullTensors full_a_, full_b_;

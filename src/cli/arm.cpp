@@ -20,13 +20,18 @@ std::string host_name() {
 
 }  // namespace
 
+std::int32_t companion_token(std::int32_t token, std::int32_t seq, std::int32_t position, std::int32_t vocab_size) {
+  if (position == 0) return token;
+  return static_cast<std::int32_t>((std::int64_t{token} + seq) % vocab_size);
+}
+
 Arm::Arm(const Model& model, const ArmSpec& spec, std::int32_t capacity, std::int32_t n_prompt, WeightHashes& weights)
     : model_(model),
       spec_(spec),
       n_prompt_(n_prompt),
       weights_(weights),
       pool_(spec.threads),
-      kv_(spec.plan.kv, model.config.n_layers, 1, capacity + kSpareSlots,
+      kv_(spec.plan.kv, model.config.n_layers, spec.batch, capacity + kSpareSlots,
           std::int64_t{model.config.n_kv_heads} * model.config.head_dim),
       route_(make_cpu_ops({.routes = spec.plan.routes(1), .isa = spec.isa, .pool = pool_})),
       recording_(*route_),
@@ -52,25 +57,44 @@ void Arm::record(Capture header, RecorderOptions options) {
   recording_on_ = true;
 }
 
+TensorView Arm::run_rows(Phase phase, std::span<const std::int32_t> tokens, std::int32_t first, std::int32_t logits_from) {
+  std::vector<std::int32_t> ids, wanted;
+  std::vector<RowId> rows;
+  for (std::size_t i = 0; i < tokens.size(); ++i) {
+    const std::int32_t position = first + static_cast<std::int32_t>(i);
+    if (position >= logits_from) wanted.push_back(static_cast<std::int32_t>(rows.size()));
+    for (std::int32_t seq = 0; seq < spec_.batch; ++seq) {
+      ids.push_back(companion_token(tokens[i], seq, position, model_.config.vocab_size));
+      rows.push_back({seq, position});
+    }
+  }
+  // The rows that the returned view names die here: callers read its values only.
+  TensorView logits = session_.step(phase, {ids, rows, wanted}, probe());
+  logits.rows = {};
+  return logits;
+}
+
 void Arm::prefill(std::span<const std::int32_t> tokens, std::int32_t first, std::int32_t logits_from,
                   const OnLogits& on_logits) {
-  std::int32_t at = first;
-  Probe* probe = recording_on_ ? recorder_.get() : nullptr;
-  session_.prefill(tokens, first, spec_.chunk, logits_from, probe, [&](const TensorView& logits) {
-    const std::int32_t end = at + session_.schedule().back();
+  const std::size_t size = spec_.chunk > 0 ? static_cast<std::size_t>(spec_.chunk) : tokens.size();
+  for (std::size_t begin = 0; begin < tokens.size(); begin += size) {
+    const auto chunk = tokens.subspan(begin, std::min(size, tokens.size() - begin));
+    const std::int32_t at = first + static_cast<std::int32_t>(begin);
+    const TensorView logits = run_rows(Phase::prefill, chunk, at, logits_from);
+    const std::int32_t end = at + static_cast<std::int32_t>(chunk.size());
     const auto n = static_cast<std::int32_t>(logits.n_rows);
     for (std::int32_t r = 0; r < n && on_logits; ++r) on_logits(end - n + r, logits, r);
-    at = end;
-  });
+  }
 }
 
 std::vector<double> Arm::decode(std::int32_t token, std::int32_t position) {
-  return row_values(session_.decode(token, position, recording_on_ ? recorder_.get() : nullptr), 0);
+  return row_values(run_rows(Phase::decode, {&token, 1}, position, position), 0);
 }
 
+void Arm::context_shift(std::int32_t keep, std::int32_t discard) { session_.sequences().context_shift(keep, discard, probe()); }
+
 Arm::Snapshot Arm::snapshot() const {
-  return {kv_, recording_on_ ? recorder_->memory() : Recorder::Memory{}, faulty_.memory(),
-          static_cast<int>(session_.schedule().size())};
+  return {kv_, recording_on_ ? recorder_->memory() : Recorder::Memory{}, faulty_.memory(), session_.place()};
 }
 
 void Arm::restore(const Snapshot& snapshot, const std::vector<FaultSpec>& extra) {
@@ -80,7 +104,7 @@ void Arm::restore(const Snapshot& snapshot, const std::vector<FaultSpec>& extra)
   faults.insert(faults.end(), extra.begin(), extra.end());
   faulty_.set_faults(std::move(faults));
   faulty_.set_memory(snapshot.faults);
-  session_.rewind(snapshot.steps);
+  session_.return_to(snapshot.place);
 }
 
 Capture Arm::take_capture() {

@@ -27,12 +27,19 @@ struct ArmSpec {
   std::string backend = "cpu";
   Plan plan;
   std::int32_t chunk = 0;  // rows of a prefill call at most; 0: all at once
+  std::int32_t batch = 1;  // sequences that every forward call computes together
   int threads = 1;
   Isa isa = Isa::scalar;
   std::vector<FaultSpec> faults;
 };
 
-/// One arm over one prompt: FaultyOps(RecordingOps(routes)) over one cache.
+/// Token of sequence `seq` of a batch where sequence 0, the prompt, has `token`: the same at position 0 (BOS), elsewhere the
+/// token `seq` ids later, mod the vocabulary. Companions so differ from the prompt, and from each other, at every position that
+/// counts.
+std::int32_t companion_token(std::int32_t token, std::int32_t seq, std::int32_t position, std::int32_t vocab_size);
+
+/// One arm over one prompt: FaultyOps(RecordingOps(routes)) over one cache. With a batch, every forward call computes the same
+/// positions of all sequences, position by position; sequence 0 alone is recorded and gets logits.
 class Arm {
  public:
   /// `capacity` positions are kept in the cache. `n_prompt` resolves a fault's position -1.
@@ -46,13 +53,15 @@ class Arm {
   void prefill(std::span<const std::int32_t> tokens, std::int32_t first, std::int32_t logits_from, const OnLogits& on_logits);
   /// Logits of `token` at `position`.
   std::vector<double> decode(std::int32_t token, std::int32_t position);
+  /// Of every sequence: keeps the first `keep` positions, discards the next `discard`, shifts the rest down.
+  void context_shift(std::int32_t keep, std::int32_t discard);
 
   /// All that a step depends on: cache, decorators' memories, place in the schedule.
   struct Snapshot {
     KvCache kv;
     Recorder::Memory recorder;
     FaultyOps::Memory faults;
-    int steps = 0;
+    Session::Place place;
   };
   Snapshot snapshot() const;
   /// `extra` faults are planted beside the arm's own from here on.
@@ -64,6 +73,10 @@ class Arm {
   std::int64_t fault_effects() const { return faulty_.effects(); }
 
  private:
+  /// One forward call: `tokens` of sequence 0 at positions first.., and its companions'.
+  TensorView run_rows(Phase phase, std::span<const std::int32_t> tokens, std::int32_t first, std::int32_t logits_from);
+  Probe* probe() { return recording_on_ ? recorder_.get() : nullptr; }
+
   const Model& model_;
   ArmSpec spec_;
   std::int32_t n_prompt_;

@@ -10,9 +10,13 @@ void BareFlags::add_to(CLI::App& verb) {
   verb.add_option("--device", device, "Number of the backend's device")->check(CLI::NonNegativeNumber);
   verb.add_option("--plan", plan, "reference (default: F32, the same bits for any chunk, batch, threads) or float64 (the judge)");
   verb.add_option("--route", routes, "Route of one op: --route softmax=float64 (greta routes lists them)");
-  verb.add_option("--kv", kv, "Type of the KV cache: f64 (default of plan float64), f32 (default), f16");
+  verb.add_option(
+      "--kv", kv,
+      "Type of the KV cache: f64 (default of plan float64), f32 (default), f16, q8_0 (blocks of 32 along head_dim)");
   verb.add_option("--threads", threads, "Threads (default: all cores)")->check(CLI::Range(1, 1024));
   verb.add_option("--chunk", chunk, "Rows of one prefill call at most (default 0: the whole prompt)")->check(CLI::NonNegativeNumber);
+  verb.add_option("--batch", batch, "Sequences computed together: the prompt and companions that differ from it (default 1)")
+      ->check(CLI::Range(1, kLargestBatch));
   verb.add_option("--isa", isa, "Instruction set: scalar, avx2 or avx512 (default: the best there is)");
 }
 
@@ -23,6 +27,7 @@ ArmOptions BareFlags::options() const {
   out.kv = kv;
   out.isa = isa;
   if (chunk >= 0) out.chunk = chunk;
+  if (batch > 0) out.batch = batch;
   if (threads > 0) out.threads = threads;
   if (device >= 0) out.device = device;
   for (const std::string& route : routes) {

@@ -12,7 +12,7 @@ namespace greta::cli {
 /// What was given for both arms at once.
 struct BareFlags {
   std::string backend, plan, kv, isa;
-  int chunk = -1, threads = 0, device = -1;
+  int chunk = -1, batch = 0, threads = 0, device = -1;
   std::vector<std::string> routes;  // "op=route"
 
   void add_to(CLI::App& verb);

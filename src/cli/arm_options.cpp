@@ -15,8 +15,8 @@
 namespace greta::cli {
 namespace {
 
-constexpr std::array<std::string_view, 10> kKeys{"model", "backend", "device", "plan",    "route.<op>",
-                                                  "kv",    "chunk",   "threads", "isa", "fault"};
+constexpr std::array<std::string_view, 11> kKeys{"model", "backend", "device",  "plan", "route.<op>", "kv",
+                                                 "chunk", "batch",   "threads", "isa",  "fault"};
 
 int integer(std::string_view where, std::string_view key, std::string_view value, int min, int max) {
   int parsed = 0;
@@ -51,6 +51,8 @@ void ArmOptions::set(std::string_view where, std::string_view key, std::string_v
     isa = value;
   } else if (key == "chunk") {
     chunk = integer(where, key, value, 0, 1 << 30);
+  } else if (key == "batch") {
+    batch = integer(where, key, value, 1, kLargestBatch);
   } else if (key == "threads") {
     threads = integer(where, key, value, 1, 1024);
   } else if (key == "fault") {
@@ -84,6 +86,7 @@ void ArmOptions::merge(const ArmOptions& other) {
   if (!other.isa.empty()) isa = other.isa;
   if (other.device) device = other.device;
   if (other.chunk) chunk = other.chunk;
+  if (other.batch) batch = other.batch;
   if (other.threads) threads = other.threads;
   for (const auto& [op, route] : other.routes) routes[op] = route;
   faults.insert(faults.end(), other.faults.begin(), other.faults.end());
@@ -97,10 +100,11 @@ ArmSpec ArmOptions::resolve() const {
   std::optional<DType> kv_type;
   if (!kv.empty()) {
     kv_type = dtype_from_name(kv);
-    if (!kv_type) fail("KV type {} is not known; use f64, f32 or f16", quote(kv));
+    if (!kv_type) fail("KV type {} is not known; use f64, f32, f16 or q8_0", quote(kv));
   }
   spec.plan = make_plan(plan.empty() ? "reference" : plan, kv_type, routes);
   spec.chunk = chunk.value_or(0);
+  spec.batch = batch.value_or(1);
   spec.threads = threads.value_or(default_threads());
   spec.isa = default_isa();
   if (!isa.empty()) {
@@ -134,6 +138,7 @@ std::string ArmOptions::text() const {
   for (const auto& [op, route] : routes) add("route." + op, route);
   add("kv", kv);
   if (chunk) add("chunk", std::to_string(*chunk));
+  if (batch) add("batch", std::to_string(*batch));
   if (threads) add("threads", std::to_string(*threads));
   add("isa", isa);
   for (const std::string& fault : faults) add("fault", fault);

@@ -13,11 +13,14 @@
 
 namespace greta::cli {
 
+/// Sequences of a batch at most.
+inline constexpr int kLargestBatch = 64;
+
 /// What the command line and the experiment say of one arm; empty: not said.
 struct ArmOptions {
   std::string model;
   std::string backend, plan, kv, isa;
-  std::optional<int> device, chunk, threads;
+  std::optional<int> device, chunk, batch, threads;
   std::map<std::string, std::string> routes;  // op -> route
   std::vector<std::string> faults;
 

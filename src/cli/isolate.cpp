@@ -34,7 +34,7 @@ struct Options {
   std::string model;
   std::vector<std::string> prompt_files;
   std::string prompt;
-  std::string layers, stages, exp, out, lang = "both";
+  std::string layers, stages, exp, shift, out, lang = "both";
   int span = 0;
   std::int64_t sample = -1, collapse_token = -1;
   std::vector<std::string> faults;
@@ -87,6 +87,9 @@ isolate::ExperimentSpec choose_experiment(const Options& options) {
     if (!mode) fail("--exp {} is not known; use E0 (as_designed) or E1 (aligned)", quote(options.exp));
     spec.exp = *mode;
   }
+  if (!options.shift.empty()) spec.shift = isolate::ContextShift::parse(options.shift);
+  if (spec.shift && spec.exp != isolate::ExpMode::aligned)
+    fail("--shift {} goes with mode E1 (aligned): mode E0 compares no rows after a shift", spec.shift->text());
   return spec;
 }
 
@@ -125,6 +128,8 @@ Setup set_up(const Options& options) {
     fail("arms of {} layers, vocabulary {} and {} layers, vocabulary {} have no common stages; use models of one shape",
          setup.model_a->config.n_layers, setup.model_a->config.vocab_size, setup.model_b->config.n_layers,
          setup.model_b->config.vocab_size);
+  check_kv_type(setup.arm_a.plan.kv, setup.model_a->config.head_dim);
+  check_kv_type(setup.arm_b.plan.kv, setup.model_b->config.head_dim);
   (void)setup.experiment.layers.resolve(setup.model_a->config.n_layers);
   for (const FaultSpec& fault : setup.arm_b.faults)
     if (fault.layer && *fault.layer >= setup.model_b->config.n_layers)
@@ -155,6 +160,26 @@ TokenizedPrompt tokenize(const isolate::PromptSpec& prompt, const Model& model, 
   out.cut_from = n;
   out.tokens.resize(static_cast<std::size_t>(room));
   return out;
+}
+
+/// All prompts of the experiment. A built-in one that is too short for its context shift is left out, which is noted.
+std::vector<TokenizedPrompt> tokenize_all(const isolate::ExperimentSpec& experiment, const Model& model, const ChatFlags& chat,
+                                          std::vector<std::string>& notes) {
+  std::vector<TokenizedPrompt> prompts;
+  std::optional<ChatEncoder> chats;
+  for (const auto& prompt : experiment.prompts) {
+    TokenizedPrompt one = tokenize(prompt, model, experiment.span, chat, chats);
+    if (experiment.shift && prompt.built_in &&
+        static_cast<std::int64_t>(one.tokens.size()) < experiment.shift->fewest_tokens()) {
+      notes.push_back(fmt::format("prompt {}: left out, its {} tokens are too few for a context shift of {}", one.id,
+                                  one.tokens.size(), experiment.shift->text()));
+      continue;
+    }
+    prompts.push_back(std::move(one));
+  }
+  if (prompts.empty() && experiment.shift)
+    fail("context shift {}: every built-in prompt is too short; give a longer one", experiment.shift->text());
+  return prompts;
 }
 
 std::string today() {
@@ -210,10 +235,8 @@ int run(const Options& options, const Program& program) {
   if (!language) fail("--lang {} is not known; use es, en or both", quote(options.lang));
   const Setup setup = set_up(options);
   const isolate::ExperimentSpec& experiment = setup.experiment;
-  std::vector<TokenizedPrompt> prompts;
-  std::optional<ChatEncoder> chats;
-  for (const auto& prompt : experiment.prompts)
-    prompts.push_back(tokenize(prompt, *setup.model_a, experiment.span, options.chat, chats));
+  std::vector<std::string> notes;
+  const std::vector<TokenizedPrompt> prompts = tokenize_all(experiment, *setup.model_a, options.chat, notes);
 
   RunArtifacts artifacts(options.out, experiment.id, today());  // refuses a directory in use before anything is computed
   WeightHashes weights;
@@ -222,6 +245,7 @@ int run(const Options& options, const Program& program) {
   std::vector<std::unique_ptr<AlignedRun>> runs;
   std::vector<isolate::PromptPair> pairs;
   isolate::RunInfo info = run_info(setup, program, artifacts.final_path().string());
+  info.notes = std::move(notes);
   std::int64_t effects_a = 0, effects_b = 0;
   for (const TokenizedPrompt& prompt : prompts) {
     if (terminal)
@@ -235,6 +259,12 @@ int run(const Options& options, const Program& program) {
       info.notes.push_back(fmt::format("prompt {}: cut from {} to {} tokens to fit the context of {} with a span of {}", prompt.id,
                                        prompt.cut_from, prompt.tokens.size(), setup.model_a->config.context_length,
                                        experiment.span));
+    if (experiment.shift)
+      info.notes.push_back(
+          fmt::format("prompt {}: context shift after {} of {} tokens: kept {}, discarded {}; rows from position {} on are "
+                      "compared, and every KV slot",
+                      prompt.id, runs.back()->shifted_after(), prompt.tokens.size(), experiment.shift->keep,
+                      experiment.shift->discard, runs.back()->first_row()));
     if (runs.back()->span_differs() > 0)
       info.notes.push_back(fmt::format("prompt {}: arm A computed {} rows of the prompt otherwise in the longer prefill of the span",
                                        prompt.id, runs.back()->span_differs()));
@@ -280,11 +310,13 @@ void add_isolate(CLI::App& app, Program& program) {
   verb->add_option("--layers", o->layers, "all (default), or 0,3,-1");
   verb->add_option("--stages", o->stages, "all (default), post_wo, witnesses, or names: ffn_norm,mlp_out");
   verb->add_option("--span", o->span, "Decoded tokens that are compared, decode0 included (default 1)")->check(CLI::Range(1, 4096));
+  verb->add_option("--shift", o->shift, "KEEP:DISCARD: compare the rows after a context shift in the middle of the prompt");
   verb->add_option("--exp", o->exp, "E1 (aligned, default) or E0 (as_designed: measured, never judged)");
   verb->add_option("--sample", o->sample, "Elements of a row's slice (default 1024)")->check(CLI::Range(1, 1 << 20));
   verb->add_option("--collapse-token", o->collapse_token, "Token id of the collapse column")->check(CLI::NonNegativeNumber);
   verb->add_option("--fault", o->faults, "Plant a fault in arm B (greta faults lists them; repeatable)");
-  verb->add_option("--arm-a", o->arm_a, "Arm A: key=value,... (model backend device plan route.<op> kv chunk threads isa fault)");
+  verb->add_option("--arm-a", o->arm_a,
+                   "Arm A: key=value,... (model backend device plan route.<op> kv chunk batch threads isa fault)");
   verb->add_option("--arm-b", o->arm_b, "Arm B");
   o->bare.add_to(*verb);
   verb->add_option("--out", o->out, "Run directory (default artifacts/alignment/<date>/<experiment>[-N])");

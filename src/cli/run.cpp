@@ -38,7 +38,8 @@ constexpr int kDefaultChunk = 512;
 struct Options {
   std::string model, prompt, prompt_file, logits_out, exp = "E0";
   int max_tokens = 64;
-  bool greedy = false, logits_all = false, ignore_eos = false, json = false;
+  int keep = 0, context = 0;
+  bool greedy = false, logits_all = false, ignore_eos = false, json = false, context_shift = false;
   double temperature = -1;
   SamplerOptions sampler;
   std::vector<std::string> faults;
@@ -66,8 +67,11 @@ isolate::PromptSpec read_prompt(const Options& o, const Environment& env) {
   return prompt;
 }
 
-/// Positions that the run may use: the model's context, or less where GRETA_MAX_SEQ_LEN says so.
-int context_limit(const Environment& env, const ModelConfig& config) {
+/// Positions that the run may use: the model's context, or less where --context or else GRETA_MAX_SEQ_LEN says so.
+int context_limit(int wanted, const Environment& env, const ModelConfig& config) {
+  if (wanted > config.context_length)
+    fail("--context {} is more than the model's context of {} tokens; use that at most", wanted, config.context_length);
+  if (wanted > 0) return wanted;
   if (!env.max_seq_len) return config.context_length;
   int limit = 0;
   const std::string& text = *env.max_seq_len;
@@ -105,8 +109,19 @@ class LogitsFile {
 class Generation {
  public:
   Generation(const Options& options, const Model& model, const ArmSpec& arm, std::vector<std::int32_t> tokens, int limit)
-      : options_(options), model_(model), spec_(arm), tokens_(std::move(tokens)), n_prompt_(static_cast<std::int32_t>(tokens_.size())),
-        limit_(static_cast<std::int32_t>(std::min<std::int64_t>(limit, std::int64_t{n_prompt_} + options.max_tokens))) {}
+      : options_(options),
+        model_(model),
+        spec_(arm),
+        tokens_(std::move(tokens)),
+        n_prompt_(static_cast<std::int32_t>(tokens_.size())),
+        limit_(static_cast<std::int32_t>(std::min<std::int64_t>(limit, std::int64_t{n_prompt_} + options.max_tokens))) {
+    if (!options.context_shift) return;
+    const bool bos = !tokens_.empty() && tokens_.front() == model.tokenizer->bos();
+    keep_ = options.keep < 0 ? n_prompt_ : std::max(std::min<std::int32_t>(options.keep, n_prompt_), bos ? 1 : 0);
+    if (limit - keep_ < 2)
+      fail("--keep {}: {} kept positions of a context of {} leave none to discard and shift; keep {} at most", options.keep,
+           keep_, limit, limit - 2);
+  }
 
   void run(const TracePlan* trace, const std::string& prompt_id) {
     WeightHashes weights;
@@ -144,10 +159,12 @@ class Generation {
                                  {"stopped", stopped_}, {"prefill_seconds", prefill_s_}, {"decode_seconds", decode_s_},
                                  {"prefill_tokens_per_s", per_second(n, prefill_s_)},
                                  {"decode_tokens_per_s", per_second(steps, decode_s_)}};
+      if (options_.context_shift) out["context_shifts"] = shifts_;
       fmt::print("{}\n", out.dump(2, ' ', false, nlohmann::json::error_handler_t::replace));
     }
-    fmt::print(stderr, "prefill: {} tokens, {:.1f} tokens/s; decode: {} tokens, {:.1f} tokens/s; stopped: {}\n", n,
-               per_second(n, prefill_s_), steps, per_second(steps, decode_s_), stopped_);
+    fmt::print(stderr, "prefill: {} tokens, {:.1f} tokens/s; decode: {} tokens, {:.1f} tokens/s; stopped: {}{}\n", n,
+               per_second(n, prefill_s_), steps, per_second(steps, decode_s_), stopped_,
+               options_.context_shift ? fmt::format("; context shifts: {}", shifts_) : "");
   }
 
  private:
@@ -168,6 +185,7 @@ class Generation {
     Sampler sampler(options_.sampler);
     StreamDecoder stream(*model_.tokenizer);
     stopped_ = "max-tokens";
+    std::int32_t position = n_prompt_;  // of the next row
     const auto start = Clock::now();
     while (static_cast<int>(generated_.size()) < options_.max_tokens) {
       const std::int32_t next = sampler.sample(logits);
@@ -177,18 +195,27 @@ class Generation {
       }
       generated_.push_back(next);
       emit(stream.push(next));
-      const auto position = static_cast<std::int32_t>(tokens_.size());
       tokens_.push_back(next);
       if (static_cast<int>(generated_.size()) == options_.max_tokens) break;
+      if (position >= limit_ && options_.context_shift) position -= make_room(arm);
       if (position >= limit_) {
         stopped_ = "context full";
         break;
       }
-      logits = arm.decode(next, position);
+      logits = arm.decode(next, position++);
     }
     decode_s_ = seconds_since(start);
     emit(stream.finish());
     if (!options_.json) fmt::print("\n");
+  }
+
+  /// The context is full: keeps the first positions, discards half of the others, and shifts what is left. Returns how many
+  /// positions are free now.
+  std::int32_t make_room(Arm& arm) {
+    const std::int32_t discard = (limit_ - keep_) / 2;
+    arm.context_shift(keep_, discard);
+    ++shifts_;
+    return discard;
   }
 
   void emit(const std::string& text) {
@@ -204,6 +231,8 @@ class Generation {
   std::vector<std::int32_t> tokens_;
   std::int32_t n_prompt_;
   std::int32_t limit_;  // positions that may be computed
+  std::int32_t keep_ = 0;  // positions that a context shift keeps
+  int shifts_ = 0;
   std::vector<std::int32_t> generated_;
   std::string text_;
   std::string stopped_;
@@ -252,7 +281,8 @@ int run(Options& options) {
   const ArmSpec arm = arm_options.resolve();
   const isolate::PromptSpec prompt = read_prompt(options, env);
   const auto model = Model::load(options.model.empty() ? demo_model() : fs::path(options.model));
-  const int limit = context_limit(env, model->config);
+  check_kv_type(arm.plan.kv, model->config.head_dim);
+  const int limit = context_limit(options.context, env, model->config);
   const std::vector<std::int32_t> tokens =
       options.chat.chat ? ChatEncoder(*model->file, *model->tokenizer, options.chat).encode(prompt.text, options.chat.system)
                         : model->tokenizer->encode(prompt.text, true, true);
@@ -261,6 +291,10 @@ int run(Options& options) {
     fail("prompt {}: {} tokens are more than the context of {}; shorten it", quote(prompt.id), tokens.size(), limit);
 
   const auto trace = TracePlan::from(options.trace, env, prompt.id, *mode, model->config.n_layers);
+  if (trace && options.context_shift)
+    fail(
+        "--context-shift cannot be traced: a position would have several rows; `greta isolate --shift KEEP:DISCARD` records "
+        "one shift");
   const bool aligned = trace && *mode == isolate::ExpMode::aligned;
   if (aligned) trace_aligned(*trace, *model, arm, prompt, tokens);
   Generation generation(options, *model, arm, tokens, limit);
@@ -285,6 +319,13 @@ void add_run(CLI::App& app, Program& program) {
   verb->add_option("--top-k", o->sampler.top_k, "Sample from the K most likely tokens");
   verb->add_option("--top-p", o->sampler.top_p, "Sample from the smallest set of this probability");
   verb->add_option("--seed", o->sampler.seed, "Seed of sampling");
+  verb->add_option("--context", o->context, "Positions of the context at most (default: the model's, or GRETA_MAX_SEQ_LEN)")
+      ->check(CLI::PositiveNumber);
+  verb->add_flag("--context-shift", o->context_shift,
+                 "When the context is full, discard half of it, shift the rest, and go on");
+  verb->add_option("--keep", o->keep,
+                   "Positions that a context shift keeps, from the start (default 0, BOS always; -1: the prompt)")
+      ->check(CLI::Range(-1, 1 << 30));
   verb->add_flag("--ignore-eos", o->ignore_eos, "Do not stop at the end of text");
   o->bare.add_to(*verb);
   verb->add_option("--fault", o->faults, "Plant a fault (greta faults lists them; repeatable)");

@@ -15,12 +15,7 @@ class Pass {
  public:
   Pass(const Model& model, const Batch& batch, KvView& kv, const Plan& plan, Ops& ops, Probe* probe, Workspace& ws)
       : c_(model.config), w_(model.weights), batch_(batch), kv_(kv), plan_(plan), ops_(ops), probe_(probe), ws_(ws) {
-    rope_ = {.theta = c_.rope_theta,
-             .head_dim = c_.head_dim,
-             .n_rot = c_.rope_dim,
-             .interleaved = c_.rope_interleaved,
-             .linear_scale = c_.rope_linear_scale,
-             .freq_factors = w_.rope_freq_factors};
+    rope_ = rope_of(model, 0);
     attention_ = {.n_heads = c_.n_heads, .n_kv_heads = c_.n_kv_heads, .head_dim = c_.head_dim,
                   .scale = 1.0 / std::sqrt(static_cast<double>(c_.head_dim))};
     ws_.positions.clear();
@@ -179,23 +174,9 @@ class Pass {
     std::map<std::int32_t, std::int32_t> last;  // sequence -> position
     for (const RowId& row : batch_.rows) last[row.seq] = std::max(last[row.seq], row.position);
     std::vector<RowId> rows;
-    std::vector<RowExtent> extents;
-    const std::byte* base = kv_.read_slot(part, layer, {batch_.rows.front().seq, 0});
     for (const auto& [seq, position] : last)
-      for (std::int32_t p = 0; p <= position; ++p) {
-        rows.push_back({seq, p});
-        extents.push_back({kv_.read_slot(part, layer, rows.back()) - base, kv_.width()});
-      }
-    TensorView slots;
-    slots.data = const_cast<std::byte*>(base);  // a view for reading: probes do not write
-    slots.dtype = kv_.dtype();
-    slots.n_rows = static_cast<std::int64_t>(rows.size());
-    slots.n_cols = kv_.width();
-    slots.extents = extents;
-    slots.rows = rows;
-    slots.origin.stage = stage;
-    slots.origin.layer = layer;
-    (*probe_)(stage, layer, slots);
+      for (std::int32_t p = 0; p <= position; ++p) rows.push_back({seq, p});
+    tap_slots(*probe_, stage, layer, part, kv_, rows);
   }
 
   const ModelConfig& c_;
@@ -212,6 +193,33 @@ class Pass {
 };
 
 }  // namespace
+
+RopeParams rope_of(const Model& model, int) {
+  const ModelConfig& c = model.config;
+  return {.theta = c.rope_theta,
+          .head_dim = c.head_dim,
+          .n_rot = c.rope_dim,
+          .interleaved = c.rope_interleaved,
+          .linear_scale = c.rope_linear_scale,
+          .freq_factors = model.weights.rope_freq_factors};
+}
+
+void tap_slots(Probe& probe, Stage stage, int layer, KvPart part, KvView& kv, std::span<const RowId> rows) {
+  if (rows.empty()) return;
+  std::vector<RowExtent> extents;
+  const std::byte* base = kv.read_slot(part, layer, rows.front());
+  for (const RowId& row : rows) extents.push_back({kv.read_slot(part, layer, row) - base, kv.width()});
+  TensorView slots;
+  slots.data = const_cast<std::byte*>(base);  // a view for reading: probes do not write
+  slots.dtype = kv.dtype();
+  slots.n_rows = static_cast<std::int64_t>(rows.size());
+  slots.n_cols = kv.width();
+  slots.extents = extents;
+  slots.rows = rows;
+  slots.origin.stage = stage;
+  slots.origin.layer = layer;
+  probe(stage, layer, slots);
+}
 
 TensorView forward(const Model& model, const Batch& batch, KvView& kv, const Plan& plan, Ops& ops, Probe* probe,
                    Workspace& workspace) {

@@ -27,4 +27,10 @@ struct Batch {
 TensorView forward(const Model& model, const Batch& batch, KvView& kv, const Plan& plan, Ops& ops, Probe* probe,
                    Workspace& workspace);
 
+/// How Q and K of a layer turn.
+RopeParams rope_of(const Model& model, int layer);
+
+/// Hands KV slots to a probe as the cache serves them, one row a slot.
+void tap_slots(Probe& probe, Stage stage, int layer, KvPart part, KvView& kv, std::span<const RowId> rows);
+
 }  // namespace greta

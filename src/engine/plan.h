@@ -33,4 +33,11 @@ struct Plan {
 /// types, or (through select_routes) the known ops and routes.
 Plan make_plan(std::string_view name, std::optional<DType> kv, std::map<std::string, std::string> overrides);
 
+/// Whether a KV cache can store `dtype`: f64, f32, f16, and q8_0 (blocks of 32 along head_dim, within one position).
+constexpr bool is_kv_type(DType dtype) {
+  return dtype == DType::f64 || dtype == DType::f32 || dtype == DType::f16 || dtype == DType::q8_0;
+}
+/// Throws Error where heads of `head_dim` elements are not whole blocks of `kv`.
+void check_kv_type(DType kv, int head_dim);
+
 }  // namespace greta

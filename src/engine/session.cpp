@@ -7,7 +7,9 @@
 namespace greta {
 
 Session::Session(const Model& model, Plan plan, Ops& ops, KvView& kv)
-    : model_(model), plan_(std::move(plan)), ops_(ops), kv_(kv) {}
+    : model_(model), plan_(std::move(plan)), ops_(ops), kv_(kv), sequences_(model, ops, kv) {
+  check_kv_type(kv.dtype(), model.config.head_dim);
+}
 
 TensorView Session::step(Phase phase, const Batch& batch, Probe* probe) {
   if (batch.tokens.empty() || batch.tokens.size() != batch.rows.size())
@@ -19,10 +21,13 @@ TensorView Session::step(Phase phase, const Batch& batch, Probe* probe) {
     if (row.position < 0 || row.position >= model_.config.context_length)
       fail("position {} is outside the model's context of {} tokens; shorten the prompt", row.position,
            model_.config.context_length);
+  sequences_.check_history(batch.rows);
   const RouteTable routes = plan_.routes(static_cast<std::int64_t>(batch.rows.size()));
   ops_.begin_step({phase, static_cast<int>(schedule_.size()), batch.rows}, routes);
   schedule_.push_back(static_cast<std::int32_t>(batch.rows.size()));
-  return forward(model_, batch, kv_, plan_, ops_, probe, workspace_);
+  const TensorView logits = forward(model_, batch, kv_, plan_, ops_, probe, workspace_);
+  sequences_.wrote(batch.rows);
+  return logits;
 }
 
 TensorView Session::run_rows(Phase phase, std::span<const std::int32_t> tokens, std::int32_t first, std::int32_t logits_from,

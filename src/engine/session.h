@@ -9,6 +9,7 @@
 
 #include "core/probe.h"
 #include "engine/forward.h"
+#include "engine/kv_sequence.h"
 #include "engine/plan.h"
 #include "engine/workspace.h"
 #include "model/model.h"
@@ -22,7 +23,8 @@ enum class LogitsOf : std::uint8_t { none, last, all };
 
 class Session {
  public:
-  /// `ops` and `kv` (with their decorators) and the model outlive the session.
+  /// `ops` and `kv` (with their decorators) and the model outlive the session. Throws Error where the model's heads are not
+  /// whole blocks of the cache's type.
   Session(const Model& model, Plan plan, Ops& ops, KvView& kv);
 
   /// One forward call; the view is valid until the next. `phase` is a label for decorators. Throws Error where a token id is
@@ -51,8 +53,19 @@ class Session {
   const Plan& plan() const { return plan_; }
   /// Rows of every forward call so far.
   const std::vector<std::int32_t>& schedule() const { return schedule_; }
-  /// Forgets forward calls after the first `steps` (for a run that starts again from a snapshot of the cache).
-  void rewind(int steps) { schedule_.resize(static_cast<std::size_t>(steps)); }
+  /// What the cache holds, and what can be done with it between forward calls.
+  KvSequences& sequences() { return sequences_; }
+
+  /// Where a session stands, for a run that starts again from a snapshot of the cache.
+  struct Place {
+    int steps = 0;  // forward calls so far
+    KvHeld held;
+  };
+  Place place() const { return {static_cast<int>(schedule_.size()), sequences_.held()}; }
+  void return_to(const Place& place) {
+    schedule_.resize(static_cast<std::size_t>(place.steps));
+    sequences_.set_held(place.held);
+  }
 
  private:
   TensorView run_rows(Phase phase, std::span<const std::int32_t> tokens, std::int32_t first, std::int32_t logits_from,
@@ -62,6 +75,7 @@ class Session {
   Plan plan_;
   Ops& ops_;
   KvView& kv_;
+  KvSequences sequences_;
   Workspace workspace_;
   std::vector<std::int32_t> schedule_;
 };

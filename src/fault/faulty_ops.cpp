@@ -200,8 +200,7 @@ void FaultyOps::vary(const OpSite& site, TensorView out, Call&& call) {
 void FaultyOps::spoil_element(const FaultSpec& fault, std::byte* row, DType dtype, std::int64_t cols) {
   if (fault.index >= cols)
     fail("fault {}: the row has {} elements", to_string(fault), cols);
-  std::byte* element = row + fault.index * dtype_info(dtype).block_bytes;
-  memory_.effects += spoil(fault, element, dtype) ? 1 : 0;
+  memory_.effects += spoil(fault, row, fault.index, dtype);
 }
 
 void FaultyOps::spoil_output(const OpSite& site, const TensorView& out) {
@@ -303,6 +302,8 @@ void FaultyOps::spoil_earlier_slots(const OpSite& site, KvPart part, KvView& kv)
     spoil_element(fault, kv.write_slot(part, site.layer, slot), kv.dtype(), kv.width());
   }
 }
+
+void FaultyOps::kv_shift(const OpSite& site, const KvShift& shift, KvView& kv) { inner_.kv_shift(site, shift, kv); }
 
 void FaultyOps::qk(const OpSite& site, const TensorView& q, const AttentionParams& params, KvView& kv, TensorView out) {
   vary(site, out, [&](RowPick& pick, const Variation& v) {

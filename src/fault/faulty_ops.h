@@ -40,6 +40,7 @@ class FaultyOps final : public Ops {
   void rope(const OpSite& site, const TensorView& x, const RopeParams& params, std::span<const std::int32_t> positions,
             TensorView out) override;
   void kv_write(const OpSite& site, const TensorView& x, KvPart part, KvView& kv) override;
+  void kv_shift(const OpSite& site, const KvShift& shift, KvView& kv) override;
   void qk(const OpSite& site, const TensorView& q, const AttentionParams& params, KvView& kv, TensorView out) override;
   void softmax(const OpSite& site, const TensorView& scores, const AttentionParams& params, TensorView out) override;
   void pv(const OpSite& site, const TensorView& probs, const AttentionParams& params, KvView& kv, TensorView out) override;

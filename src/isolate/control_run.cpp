@@ -28,9 +28,19 @@ class Random {
   std::uint64_t state_;
 };
 
-/// One step of the stored type away from zero.
-double ulp_away(double x, DType dtype) {
+/// Element `index` of a slice, one step of the stored type away from zero. A step of q8_0 is one of the code: the block's
+/// scale, which its largest element tells, as that has the code 127 or -127.
+double ulp_away(const std::vector<double>& sample, std::size_t index, DType dtype) {
+  const double x = index < sample.size() ? sample[index] : 0;
   switch (dtype) {
+    case DType::q8_0: {
+      const auto block = static_cast<std::size_t>(dtype_info(dtype).block_elems);
+      const std::size_t first = index / block * block;
+      double largest = 0;
+      for (std::size_t i = first; i < std::min(first + block, sample.size()); ++i)
+        largest = std::max(largest, std::abs(sample[i]));
+      return x + std::copysign(largest / 127, x);
+    }
     case DType::f64:
       return std::nextafter(x, std::copysign(HUGE_VAL, x));
     case DType::f16:
@@ -71,7 +81,7 @@ double delta_for(const StageRecord& record, std::int64_t index, const Thresholds
   if (print.sample.empty() && print.sketch.empty()) return 4 * allowed * count;
   const double size = 4 * allowed * std::sqrt(count);
   const double at = static_cast<std::size_t>(index) < print.sample.size() ? print.sample[static_cast<std::size_t>(index)] : 0;
-  const double ulp = std::abs(ulp_away(at, record.dtype.value_or(DType::f32)) - at);
+  const double ulp = std::abs(ulp_away(print.sample, static_cast<std::size_t>(index), record.dtype.value_or(DType::f32)) - at);
   return std::copysign(std::max(size, 2 * ulp), at);
 }
 
@@ -120,7 +130,7 @@ StageRecord altered(const StageRecord& record, const ControlSpec& spec) {
   double moved = spec.delta.value_or(0);
   if (index < print.sample.size()) {
     const double was = print.sample[index];
-    print.sample[index] = spec.ulps ? ulp_away(was, record.dtype.value_or(DType::f32)) : was + moved;
+    print.sample[index] = spec.ulps ? ulp_away(print.sample, index, record.dtype.value_or(DType::f32)) : was + moved;
     moved = print.sample[index] - was;
   }
   if (!print.sketch.empty()) {

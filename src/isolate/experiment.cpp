@@ -33,7 +33,26 @@ std::vector<std::string_view> split(std::string_view text) {
   }
 }
 
+std::optional<int> parse_count(std::string_view text) {
+  int count = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), count);
+  if (error != std::errc{} || end != text.data() + text.size()) return std::nullopt;
+  return count;
+}
+
 }  // namespace
+
+ContextShift ContextShift::parse(std::string_view text) {
+  const auto colon = text.find(':');
+  const auto keep = parse_count(text.substr(0, colon));
+  const auto discard = colon == std::string_view::npos ? std::nullopt : parse_count(text.substr(colon + 1));
+  if (!keep || !discard || *keep < 0 || *discard < 1)
+    fail("context shift {} is not KEEP:DISCARD; give positions to keep (0 or more) and to discard (1 or more), as 4:8",
+         quote(text));
+  return {*keep, *discard};
+}
+
+std::string ContextShift::text() const { return fmt::format("{}:{}", keep, discard); }
 
 std::string_view name(ExpMode mode) { return mode == ExpMode::aligned ? "E1" : "E0"; }
 

@@ -49,6 +49,19 @@ struct LayerSelection {
   bool holds(int layer, int n_layers) const;
 };
 
+/// A context shift before the compared rows: both arms prefill the prompt's first half, keep its first `keep` positions,
+/// discard the next `discard` and shift the rest down; then arm A prefills the rows that remain, and arm B decodes them one by
+/// one.
+struct ContextShift {
+  int keep = 0;
+  int discard = 0;
+  /// "KEEP:DISCARD". Throws Error.
+  static ContextShift parse(std::string_view text);
+  std::string text() const;
+  /// Of a prompt: one position is left to shift, and one row comes after it.
+  std::int64_t fewest_tokens() const { return std::int64_t{keep} + discard + 2; }
+};
+
 struct ExperimentSpec {
   std::string id = "b3_41";
   std::string title;
@@ -58,6 +71,7 @@ struct ExperimentSpec {
   std::vector<Stage> stages;  // empty: all
   std::int64_t sample = 1024;
   int span = 1;  // decoded tokens that are compared, decode0 included
+  std::optional<ContextShift> shift;  // E1 only
   Thresholds thresholds;
   std::optional<std::int64_t> collapse_token;       // else the attractor found, else 96965
   std::uint64_t seed = 41;                          // of the controls' places

@@ -129,8 +129,8 @@ PromptSpec parse_prompt(const toml::table& table, const std::string& where, cons
 }
 
 std::map<std::string, std::string> parse_arm(const toml::table& table, const std::string& where) {
-  constexpr std::array<std::string_view, 9> kKeys = {"model", "backend", "device", "plan", "kv",
-                                                     "chunk", "threads", "binary", "fault"};
+  constexpr std::array<std::string_view, 11> kKeys = {"model", "backend", "device", "plan",   "kv",   "chunk",
+                                                      "batch", "threads", "isa",    "binary", "fault"};
   std::map<std::string, std::string> arm;
   for (const auto& [key, node] : table) {
     const std::string name(key.str());
@@ -196,8 +196,9 @@ void parse_tables(const Table& keys, ExperimentSpec& spec) {
 }  // namespace
 
 ExperimentSpec parse_experiment(std::string_view text, std::string_view where, const std::filesystem::path& directory) {
-  constexpr std::array<std::string_view, 12> kKeys = {"id",   "title", "exp",        "layers",  "stages",         "sample",
-                                                      "span", "seed",  "thresholds", "prompts", "collapse_token", "arms"};
+  constexpr std::array<std::string_view, 13> kKeys = {"id",      "title",          "exp",  "layers", "stages",
+                                                      "sample",  "span",           "seed", "shift",  "thresholds",
+                                                      "prompts", "collapse_token", "arms"};
   if (const auto bad = first_invalid_utf8(text)) fail("{}: invalid UTF-8 at byte {}; save it as UTF-8", where, *bad);
   toml::table root;
   try {
@@ -221,6 +222,13 @@ ExperimentSpec parse_experiment(std::string_view text, std::string_view where, c
   spec.span = static_cast<int>(keys.integer("span", 1, 1 << 16).value_or(spec.span));
   spec.seed = static_cast<std::uint64_t>(keys.integer("seed", 0, std::numeric_limits<std::int64_t>::max()).value_or(41));
   spec.collapse_token = keys.integer("collapse_token", 0, std::numeric_limits<std::int32_t>::max());
+  if (const auto shift = keys.text("shift")) {
+    try {
+      spec.shift = ContextShift::parse(*shift);
+    } catch (const Error& error) {
+      fail("{}: {}", where, error.what());
+    }
+  }
   parse_tables(keys, spec);
   parse_prompts(keys, directory, spec);
   return spec;

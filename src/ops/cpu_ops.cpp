@@ -75,9 +75,25 @@ class Check {
   }
   void cache(const KvView& kv, std::int64_t width) const {
     if (kv.width() != width) reject("KV slots hold {} elements, {} are needed", kv.width(), width);
-    if (kv.dtype() != DType::f64 && kv.dtype() != DType::f32 && kv.dtype() != DType::f16) {
-      reject("KV of type {} is not computed with; use f64, f32 or f16", name(kv.dtype()));
+    if (kv.dtype() != DType::f64 && kv.dtype() != DType::f32 && kv.dtype() != DType::f16 && kv.dtype() != DType::q8_0) {
+      reject("KV of type {} is not computed with; use f64, f32, f16 or q8_0", name(kv.dtype()));
     }
+    whole_blocks(kv.dtype(), width);
+  }
+  void turn(const RopeParams& params, std::int64_t n_cols) const {
+    if (params.head_dim < 1 || n_cols % params.head_dim != 0) reject("{} columns are no heads of {}", n_cols, params.head_dim);
+    if (params.n_rot < 0 || params.n_rot % 2 != 0 || params.n_rot > params.head_dim) {
+      reject("{} of {} elements of a head cannot turn in pairs", params.n_rot, params.head_dim);
+    }
+    if (!params.freq_factors.empty() && params.freq_factors.size() != static_cast<std::size_t>(params.n_rot / 2)) {
+      reject("{} frequency factors for {} pairs", params.freq_factors.size(), params.n_rot / 2);
+    }
+    if (!(params.theta > 0) || !std::isfinite(params.theta)) reject("theta {} is not a positive number", params.theta);
+  }
+  /// Slots, or heads of them, are whole blocks.
+  void whole_blocks(DType dtype, std::int64_t n) const {
+    const std::int64_t block = dtype_info(dtype).block_elems;
+    if (n % block != 0) reject("{} elements are not whole {} blocks of {}", n, name(dtype), block);
   }
 
  private:
@@ -134,15 +150,7 @@ class CpuOps final : public Ops {
     check.activation("x", x, x.n_cols);
     check.activation("out", out, x.n_cols);
     if (positions.size() != site.rows.size()) check.reject("{} positions for {} rows", positions.size(), site.rows.size());
-    if (params.head_dim < 1 || x.n_cols % params.head_dim != 0)
-      check.reject("{} columns are no heads of {}", x.n_cols, params.head_dim);
-    if (params.n_rot < 0 || params.n_rot % 2 != 0 || params.n_rot > params.head_dim) {
-      check.reject("{} of {} elements of a head cannot turn in pairs", params.n_rot, params.head_dim);
-    }
-    if (!params.freq_factors.empty() && params.freq_factors.size() != static_cast<std::size_t>(params.n_rot / 2)) {
-      check.reject("{} frequency factors for {} pairs", params.freq_factors.size(), params.n_rot / 2);
-    }
-    if (!(params.theta > 0) || !std::isfinite(params.theta)) check.reject("theta {} is not a positive number", params.theta);
+    check.turn(params, x.n_cols);
     const ScopedFpState fp_state;
     exact(OpKind::rope) ? float64::rope(context_, x, params, positions, out)
                         : reference::rope(context_, x, params, positions, out);
@@ -156,10 +164,24 @@ class CpuOps final : public Ops {
     exact(OpKind::kv_write) ? float64::kv_write(context_, site, x, part, kv) : reference::kv_write(context_, site, x, part, kv);
   }
 
+  void kv_shift(const OpSite& site, const KvShift& shift, KvView& kv) override {
+    const Check check = checks(OpKind::kv_shift, site);
+    check.cache(kv, kv.width());
+    check.positions();
+    for (const RowId& row : site.rows) {
+      if (row.position - std::int64_t{shift.delta} < 0)
+        check.reject("position {} would come from before the start by {}", row.position, shift.delta);
+    }
+    if (shift.part == KvPart::k) check.turn(shift.rope, kv.width());
+    const ScopedFpState fp_state;
+    exact(OpKind::kv_shift) ? float64::kv_shift(context_, site, shift, kv) : reference::kv_shift(context_, site, shift, kv);
+  }
+
   void qk(const OpSite& site, const TensorView& q, const AttentionParams& params, KvView& kv, TensorView out) override {
     const Check check = checks(OpKind::qk, site);
     check.heads(params);
     check.cache(kv, std::int64_t{params.n_kv_heads} * params.head_dim);
+    check.whole_blocks(kv.dtype(), params.head_dim);
     check.activation("q", q, std::int64_t{params.n_heads} * params.head_dim);
     check.ragged("out", out, params);
     const ScopedFpState fp_state;
@@ -180,6 +202,7 @@ class CpuOps final : public Ops {
     const Check check = checks(OpKind::pv, site);
     check.heads(params);
     check.cache(kv, std::int64_t{params.n_kv_heads} * params.head_dim);
+    check.whole_blocks(kv.dtype(), params.head_dim);
     check.ragged("probs", probs, params);
     check.activation("out", out, std::int64_t{params.n_heads} * params.head_dim);
     const ScopedFpState fp_state;

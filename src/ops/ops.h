@@ -31,6 +31,15 @@ struct AttentionParams {
   double scale = 1.0;  // of q.k, normally 1/sqrt(head_dim)
 };
 
+/// A move of stored K or V along their sequence (context shift): the slot of position p - delta goes to position p, K turned by
+/// `turn` positions on the way (an operand of its own: rightly `delta`), V as it is.
+struct KvShift {
+  KvPart part = KvPart::k;
+  std::int32_t delta = 0;
+  std::int32_t turn = 0;
+  RopeParams rope;  // of the layer
+};
+
 /// All activations have the plan's dtype, but for what `quantize` writes and `matmul` may read. Outputs are written whole; `out` may alias no input.
 class Ops {
  public:
@@ -50,6 +59,9 @@ class Ops {
                     std::span<const std::int32_t> positions, TensorView out) = 0;
   /// Stores the rows of x in the slots of their tokens, rounded to the cache's dtype.
   virtual void kv_write(const OpSite& site, const TensorView& x, KvPart part, KvView& kv) = 0;
+  /// Fills the slots of site.rows with what their sequence holds `delta` positions before; all are read before any is written.
+  /// K is dequantised, turned as `rope` turns, and rounded to the cache's dtype again.
+  virtual void kv_shift(const OpSite& site, const KvShift& shift, KvView& kv) = 0;
   /// out row = [n_heads, pos+1]: scale * q.k for keys 0..pos of the row's own sequence.
   virtual void qk(const OpSite& site, const TensorView& q, const AttentionParams& params, KvView& kv, TensorView out) = 0;
   /// Softmax of each head's keys, maximum subtracted; rows as `qk` leaves them.

@@ -12,7 +12,7 @@
 namespace greta {
 namespace {
 
-constexpr std::array<std::string_view, kOpKindCount> kOpNames = {"embed", "rmsnorm", "matmul", "rope", "kv_write",
+constexpr std::array<std::string_view, kOpKindCount> kOpNames = {"embed", "rmsnorm", "matmul", "rope", "kv_write", "kv_shift",
                                                                  "qk",    "softmax", "pv",     "add",  "silu_mul", "quantize"};
 constexpr std::array<std::string_view, 3> kIsaNames = {"scalar", "avx2", "avx512"};
 constexpr std::array<std::string_view, 2> kRouteNames = {"reference", "float64"};
@@ -30,8 +30,14 @@ constexpr std::array kRoutes = {
     RouteInfo{OpKind::matmul, RouteId::float64, "double; inputs in order; weights dequantised exactly", false},
     RouteInfo{OpKind::rope, RouteId::reference, "F32; angles, sine and cosine in double", true},
     RouteInfo{OpKind::rope, RouteId::float64, "double", false},
-    RouteInfo{OpKind::kv_write, RouteId::reference, "F32; rounded to the cache's type, ties to even", true},
-    RouteInfo{OpKind::kv_write, RouteId::float64, "double; rounded to the cache's type, ties to even", false},
+    RouteInfo{OpKind::kv_write, RouteId::reference,
+              "F32; rounded to the cache's type, ties to even; q8_0 by its reference definition", true},
+    RouteInfo{OpKind::kv_write, RouteId::float64,
+              "double; rounded to the cache's type, ties to even; q8_0 by its reference definition", false},
+    RouteInfo{OpKind::kv_shift, RouteId::reference, "F32; K turned by the shift as rope turns, then stored as kv_write stores",
+              true},
+    RouteInfo{OpKind::kv_shift, RouteId::float64, "double; K turned by the shift as rope turns, then stored as kv_write stores",
+              false},
     RouteInfo{OpKind::qk, RouteId::reference, "F32; head_dim in 16 fused chains and one halving tree", true},
     RouteInfo{OpKind::qk, RouteId::float64, "double; head_dim in order", false},
     RouteInfo{OpKind::softmax, RouteId::reference, "F32; maximum subtracted, own exp, keys in 16 chains and one halving tree",

@@ -14,7 +14,7 @@
 
 namespace greta {
 
-enum class OpKind : std::uint8_t { embed, rmsnorm, matmul, rope, kv_write, qk, softmax, pv, add, silu_mul, quantize };
+enum class OpKind : std::uint8_t { embed, rmsnorm, matmul, rope, kv_write, kv_shift, qk, softmax, pv, add, silu_mul, quantize };
 inline constexpr int kOpKindCount = static_cast<int>(OpKind::quantize) + 1;
 std::string_view name(OpKind op);
 std::optional<OpKind> op_kind_from_name(std::string_view name);

@@ -5,6 +5,7 @@
 #include <cstring>
 #include <limits>
 
+#include "core/blocks.h"
 #include "trace/fingerprint.h"
 
 namespace greta {
@@ -20,6 +21,21 @@ bool is_slot_stage(Stage stage) { return stage == Stage::k_cache || stage == Sta
 double value_at(const std::byte* row, DType dtype, std::size_t i) {
   if (dtype == DType::f64) return reinterpret_cast<const double*>(row)[i];
   return static_cast<double>(reinterpret_cast<const float*>(row)[i]);
+}
+
+/// As stored; a row of blocks dequantised (exactly, to F32), since files of tensors hold single elements.
+void keep_whole(FullTensor& full, std::int32_t position, const TensorView& output, std::int64_t r) {
+  const bool blocks = dtype_info(output.dtype).block_elems > 1;
+  full.dtype = blocks ? DType::f32 : output.dtype;
+  std::vector<std::byte>& row = full.rows[position];
+  row.resize(static_cast<std::size_t>(row_bytes(full.dtype, output.cols(r))));
+  if (blocks) {
+    std::vector<float> values(static_cast<std::size_t>(output.cols(r)));
+    dequantize_row(output.dtype, output.row(r), output.cols(r), values.data());
+    std::memcpy(row.data(), values.data(), row.size());
+  } else {
+    std::memcpy(row.data(), output.row(r), row.size());
+  }
 }
 
 }  // namespace
@@ -39,7 +55,8 @@ bool Recorder::wants(Stage stage, int layer) const {
 void Recorder::begin_step(const StepInfo& step, const RouteTable& routes) {
   phase_ = step.phase;
   step_ = step.step;
-  recording_ = step.phase == Phase::prefill ? options_.prefill : options_.decode;
+  recording_ = (step.phase == Phase::prefill ? options_.prefill : options_.decode) && (shifted_ || !options_.after_shift);
+  shifting_ = false;
   routes_ = routes;
   step_positions_.clear();
   for (const RowId& row : step.rows)
@@ -49,6 +66,8 @@ void Recorder::begin_step(const StepInfo& step, const RouteTable& routes) {
   earlier_reads_ = -1;
   capture_.schedule.push_back(static_cast<std::int32_t>(step.rows.size()));
 }
+
+void Recorder::begin_shift() { shifted_ = shifting_ = recording_ = true; }
 
 bool Recorder::operands_wanted(const OpSite& site) const { return wants(site.stage, site.layer); }
 
@@ -176,7 +195,7 @@ void Recorder::not_exposed(Stage stage, int layer) {
 void Recorder::record_row(Stage stage, int layer, const TensorView& output, std::int64_t r) {
   const RecordKey key{output.rows[static_cast<std::size_t>(r)].position, layer, stage};
   const bool whole = detail(key);
-  const bool reread = is_slot_stage(stage) && !step_positions_.contains(key.position);
+  const bool reread = is_slot_stage(stage) && !shifting_ && !step_positions_.contains(key.position);
   if (is_slot_stage(stage)) {
     const Hash128 now = row_hash(output.row(r), output.dtype, output.cols(r));
     const auto [known, is_new] = memory_.slots.try_emplace(key, now);
@@ -205,10 +224,7 @@ void Recorder::record_row(Stage stage, int layer, const TensorView& output, std:
   attach_operands(key, whole, record);
   if (stage == Stage::logits) record_logits(output, r, record.print.hash);
   if (options_.full && !reread) {
-    FullTensor& full = full_[{layer, stage}];
-    full.dtype = output.dtype;
-    const auto bytes = static_cast<std::size_t>(row_bytes(output.dtype, output.cols(r)));
-    full.rows[key.position].assign(output.row(r), output.row(r) + bytes);
+    keep_whole(full_[{layer, stage}], key.position, output, r);
   }
   capture_.records.push_back(std::move(record));
 }

@@ -37,10 +37,11 @@ struct RecorderOptions {
   std::int32_t detail_from = 0;
   std::set<RecordKey> detail_also;  // and these
   bool prefill = true, decode = true;  // phases that are recorded
+  bool after_shift = false;            // nothing is recorded before the first kv_shift
   bool full = false;                // also keep every row whole (FullTensors)
 };
 
-/// Rows kept whole, by (layer, stage): position -> bytes as stored.
+/// Rows kept whole, by (layer, stage): position -> bytes as stored, or as dequantised F32 where they are stored in blocks.
 struct FullTensor {
   DType dtype = DType::f32;
   std::map<std::int32_t, std::vector<std::byte>> rows;
@@ -64,6 +65,8 @@ class Recorder final : public Probe {
 
   // From RecordingOps, in the order of calls:
   void begin_step(const StepInfo& step, const RouteTable& routes);
+  /// K and V move to other slots (kv_shift): until the next step, slots that come through the probe are rows of their own.
+  void begin_shift();
   void note_activation(const OpSite& site, const char* argument, const TensorView& x);
   void note_weight(const OpSite& site, const char* argument, const WeightView& weight);
   void note_scalar(const OpSite& site, const char* argument, double value);
@@ -98,6 +101,8 @@ class Recorder final : public Probe {
   Phase phase_ = Phase::prefill;
   int step_ = -1;
   bool recording_ = true;  // of the current step's phase
+  bool shifting_ = false;  // between a kv_shift and the next step
+  bool shifted_ = false;   // a kv_shift has been seen
   std::array<bool, kStageCount> stage_wanted_{};
   std::set<std::int32_t> layer_wanted_;
   std::set<std::int32_t> step_positions_;

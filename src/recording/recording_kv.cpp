@@ -10,7 +10,8 @@ std::byte* RecordingKv::write_slot(KvPart part, int layer, RowId token) {
 
 const std::byte* RecordingKv::read_slot(KvPart part, int layer, RowId token) {
   const std::byte* slot = inner_.read_slot(part, layer, token);
-  if (const KvLedger::Write* write = ledger_.writer(slot); write != nullptr && write->step < step_) earlier_.insert(slot);
+  if (const KvLedger::Write* write = ledger_.writer(slot); token.seq == 0 && write != nullptr && write->step < step_)
+    earlier_.insert(slot);
   return slot;
 }
 

@@ -42,7 +42,7 @@ class RecordingKv final : public KvView {
   std::byte* write_slot(KvPart part, int layer, RowId token) override;
   const std::byte* read_slot(KvPart part, int layer, RowId token) override;
 
-  /// Distinct slots of this call's reads that an earlier step wrote.
+  /// Distinct slots of sequence 0 among this call's reads that an earlier step wrote.
   std::int64_t read_from_earlier_steps() const { return static_cast<std::int64_t>(earlier_.size()); }
 
  private:

@@ -42,11 +42,7 @@ void RecordingOps::rope(const OpSite& site, const TensorView& x, const RopeParam
   recorder_->note_route(site, OpKind::rope);
   recorder_->note_activation(site, "x", x);
   recorder_->note_positions(site, positions);
-  recorder_->note_scalar(site, "theta", params.theta);
-  recorder_->note_scalar(site, "n_rot", params.n_rot);
-  recorder_->note_scalar(site, "interleaved", params.interleaved ? 1 : 0);
-  recorder_->note_scalar(site, "linear_scale", params.linear_scale);
-  recorder_->note_scalar(site, "freq_factors", static_cast<double>(params.freq_factors.size()));
+  note_rope(site, params);
   inner_.rope(site, x, params, positions, out);
 }
 
@@ -56,6 +52,27 @@ void RecordingOps::kv_write(const OpSite& site, const TensorView& x, KvPart part
   recorder_->note_activation(site, "x", x);
   RecordingKv recording(kv, recorder_->ledger(), recorder_->step());
   inner_.kv_write(site, x, part, recording);
+}
+
+void RecordingOps::note_rope(const OpSite& site, const RopeParams& params) {
+  recorder_->note_scalar(site, "theta", params.theta);
+  recorder_->note_scalar(site, "n_rot", params.n_rot);
+  recorder_->note_scalar(site, "interleaved", params.interleaved ? 1 : 0);
+  recorder_->note_scalar(site, "linear_scale", params.linear_scale);
+  recorder_->note_scalar(site, "freq_factors", static_cast<double>(params.freq_factors.size()));
+}
+
+void RecordingOps::kv_shift(const OpSite& site, const KvShift& shift, KvView& kv) {
+  if (recorder_ == nullptr) return inner_.kv_shift(site, shift, kv);
+  recorder_->begin_shift();
+  recorder_->note_route(site, OpKind::kv_shift);
+  recorder_->note_scalar(site, "delta", shift.delta);
+  if (shift.part == KvPart::k) {
+    recorder_->note_scalar(site, "turn", shift.turn);
+    note_rope(site, shift.rope);
+  }
+  RecordingKv recording(kv, recorder_->ledger(), recorder_->step());
+  inner_.kv_shift(site, shift, recording);
 }
 
 void RecordingOps::note_attention(const OpSite& site, const AttentionParams& params) {

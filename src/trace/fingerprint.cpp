@@ -8,6 +8,7 @@
 #include <cmath>
 #include <cstring>
 
+#include "core/blocks.h"
 #include "core/half.h"
 #include "trace/row_scan.h"
 
@@ -71,6 +72,13 @@ SketchPlace sketch_place(std::int64_t index) {
 
 Fingerprint fingerprint(const std::byte* data, DType dtype, std::int64_t count, const FingerprintOptions& options) {
   const trace::RowScan found = trace::scan_row(data, dtype, count, options.statistics);
+  std::vector<float> dequantized;  // single elements cannot be read out of a block
+  if (dtype_info(dtype).block_elems > 1) {
+    dequantized.resize(static_cast<std::size_t>(count));
+    dequantize_row(dtype, data, count, dequantized.data());
+    data = reinterpret_cast<const std::byte*>(dequantized.data());
+    dtype = DType::f32;
+  }
   Fingerprint print;
   print.hash = found.hash;
   print.count = count;

@@ -24,7 +24,8 @@ struct FingerprintOptions {
   bool statistics = true;  // min, max, mean, rms, abs_sum and the counts
 };
 
-/// Of `count` consecutive elements of dtype f64, f32, f16 or bf16 (throws Error for block types).
+/// Of `count` consecutive elements of dtype f64, f32, f16, bf16 or q8_0 (whole blocks); throws Error for other types. Of q8_0
+/// every number is taken of the dequantised elements, each of which binary32 holds exactly.
 ///
 /// hash: `lo` and `hi` are two independent sums mod 2^64 over all elements of a keyed mix of (index, bits), so any backend adds
 /// them in any order, with 64-bit atomics and without carries. `bits` are the element's own bits as stored, widened to 64: -0

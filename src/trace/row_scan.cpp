@@ -7,7 +7,9 @@
 #include <array>
 #include <cstring>
 #include <limits>
+#include <vector>
 
+#include "core/blocks.h"
 #include "core/error.h"
 
 namespace greta::trace {
@@ -81,6 +83,10 @@ struct Binary32 {
     std::memcpy(&stored, data, sizeof(stored));
     out = __builtin_convertvector(stored, typename Vec<W>::F64);
   }
+};
+/// Elements of Q8_0 as binary32, which holds every one exactly.
+struct Dequantized : Binary32 {
+  static constexpr std::uint64_t tag = 5;
 };
 struct Binary16 {
   using Bits = std::uint16_t;
@@ -297,9 +303,13 @@ RowScan scan_row(const std::byte* data, DType dtype, std::int64_t count, bool st
       return scan_format<Binary16>(data, count, statistics, chosen);
     case DType::bf16:
       return scan_format<BFloat16>(data, count, statistics, chosen);
+    case DType::q8_0: {
+      std::vector<float> values(static_cast<std::size_t>(count));
+      dequantize_row(dtype, data, count, values.data());
+      return scan_format<Dequantized>(reinterpret_cast<const std::byte*>(values.data()), count, statistics, chosen);
+    }
     default:
-      fail("fingerprint: elements of a {} row are not stored one by one; dequantise it first (known: f64 f32 f16 bf16)",
-           name(dtype));
+      fail("fingerprint: rows of type {} are not recorded (known: f64 f32 f16 bf16 q8_0)", name(dtype));
   }
 }
 

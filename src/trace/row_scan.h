@@ -21,8 +21,8 @@ struct RowScan {
 enum class ScanWidth : std::uint8_t { two, four, eight };
 bool scan_width_supported(ScanWidth width);
 
-/// Of `count` elements of dtype f64, f32, f16 or bf16 (throws Error for others). Every width gives the same bits; nullopt takes
-/// the widest that this machine has.
+/// Of `count` elements of dtype f64, f32, f16, bf16 or q8_0 (whole blocks; its elements dequantised); throws Error for others.
+/// Every width gives the same bits; nullopt takes the widest that this machine has.
 RowScan scan_row(const std::byte* data, DType dtype, std::int64_t count, bool statistics,
                  std::optional<ScanWidth> width = std::nullopt);
 

@@ -104,6 +104,22 @@ TEST(Experiment, EveryKeyIsRead) {
   EXPECT_FALSE(spec.prompts.front().built_in);
 }
 
+TEST(Experiment, ContextShiftIsKeepAndDiscard) {
+  const ExperimentSpec spec = parse_experiment("shift = '4:8'\n[arms.b]\nbatch = 3\nisa = 'scalar'", "x.toml", ".");
+  ASSERT_TRUE(spec.shift);
+  EXPECT_EQ(spec.shift->keep, 4);
+  EXPECT_EQ(spec.shift->discard, 8);
+  EXPECT_EQ(spec.shift->text(), "4:8");
+  EXPECT_EQ(spec.shift->fewest_tokens(), 14);
+  EXPECT_EQ(spec.arm_b.at("batch"), "3");
+  EXPECT_FALSE(parse_experiment("", "x.toml", ".").shift);
+  for (const char* bad : {"4", "4:", ":8", "4:0", "-1:8", "4:8:1", "4,8", "4:99999999999"})
+    EXPECT_NE(error_of(std::string("shift = '") + bad + "'").find("x.toml: context shift '" + std::string(bad)),
+              std::string::npos)
+        << bad;
+  EXPECT_NE(error_of("shift = 4").find("is not a string"), std::string::npos);
+}
+
 TEST(Experiment, UnknownKeysNameTheNearest) {
   EXPECT_NE(error_of("smaple = 3").find("unknown key 'smaple'; did you mean 'sample'"), std::string::npos)
       << error_of("smaple = 3");

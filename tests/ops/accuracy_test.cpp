@@ -277,6 +277,43 @@ TEST_P(KvWrite, StoresTheNearestValueInTheTokensSlot) {
     }
   }
 }
+class KvWriteQ8_0 : public OnEveryArm<StoreCase> {};
+/// The format's definition: d = max|x| / 127 in F32, codes x * (1 / d) rounded half away from zero, d then rounded to binary16.
+TEST_P(KvWriteQ8_0, StoresBlocksByTheFormatsDefinition) {
+  if (!arm().runs_here()) return;
+  std::mt19937_64 random(38);
+  constexpr std::int64_t kWidth = 96;
+  LooseKv kv(DType::q8_0, kWidth);
+  Tensor x(arm().activations, 2, kWidth);
+  x.fill_normal(random, 3);
+  for (int i = 0; i < 32; ++i) x.set(0, 32 + i, 0);  // zeros
+  for (int i = 0; i < 32; ++i) x.set(1, i, 1e-42);   // too small for 1 / d
+  x.set(1, 40, std::numeric_limits<double>::infinity());
+  x.set(1, 70, std::numeric_limits<double>::quiet_NaN());
+  const std::vector<RowId> rows = {{0, 9}, {2, 4}};
+  ArmOps(arm())->kv_write({Stage::k_cache, 1, rows}, x.view(), KvPart::k, kv);
+  for (std::int64_t r = 0; r < 2; ++r) {
+    for (std::int64_t b = 0; b < kWidth; b += 32) {
+      float largest = 0;
+      for (int i = 0; i < 32; ++i) largest = std::max(largest, std::fabs(static_cast<float>(x.get(r, b + i))));
+      const float d = largest / 127.0f;
+      for (std::int64_t i = b; i < b + 32; ++i) {
+        const double got = kv.get(KvPart::k, 1, rows[static_cast<std::size_t>(r)], i);
+        if (r == 1 && b > 0) {
+          EXPECT_TRUE(std::isnan(got)) << "element " << i << " of a block that is not finite";
+        } else if (r == 1 || b == 32) {
+          EXPECT_EQ(got, 0) << i;
+        } else {
+          const double code = std::round(static_cast<float>(x.get(r, i)) * (1.0f / d));
+          EXPECT_EQ(got, code * static_cast<double>(f16_to_f32(f32_to_f16(d)))) << i;
+        }
+      }
+    }
+  }
+}
+INSTANTIATE_TEST_SUITE_P(Ops, KvWriteQ8_0,
+                         testing::Combine(testing::Values(StoreCase{DType::q8_0}), testing::ValuesIn(all_arms())), LabelOf());
+
 INSTANTIATE_TEST_SUITE_P(Ops, KvWrite,
                          testing::Combine(testing::Values(StoreCase{DType::f64}, StoreCase{DType::f32}, StoreCase{DType::f16}),
                                           testing::ValuesIn(all_arms())),

@@ -30,7 +30,9 @@ std::vector<AttentionCase> attention_cases() {
           {8, 2, 48, DType::f16, rows_from(30, 3), "from30"},
           {6, 1, 80, DType::f64, rows_from(0, 19), "first19"},
           {3, 3, 7, DType::f32, {{1, 4}, {0, 33}, {1, 5}, {2, 0}}, "threesequences"},
-          {4, 2, 64, DType::f16, {{0, 129}}, "only129"}};
+          {4, 2, 64, DType::f16, {{0, 129}}, "only129"},
+          {7, 1, 32, DType::q8_0, rows_from(0, 6), "first6"},
+          {6, 3, 96, DType::q8_0, {{1, 4}, {0, 33}, {1, 5}, {2, 0}}, "threesequences"}};
 }
 class Attention : public OnEveryArm<AttentionCase> {};
 

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <iostream>
@@ -178,6 +179,11 @@ class LooseKv final : public KvView {
       reinterpret_cast<double*>(at)[i] = value;
     } else if (dtype_ == DType::f32) {
       reinterpret_cast<float*>(at)[i] = static_cast<float>(value);
+    } else if (dtype_ == DType::q8_0) {  // scale 1/64 in every block, the nearest code
+      const std::uint16_t scale = 0x2400;
+      std::memcpy(at + i / 32 * 34, &scale, 2);
+      reinterpret_cast<std::int8_t*>(at + i / 32 * 34 + 2)[i % 32] =
+          static_cast<std::int8_t>(std::clamp(std::round(value * 64), -127.0, 127.0));
     } else {
       reinterpret_cast<std::uint16_t*>(at)[i] = f32_to_f16(static_cast<float>(value));
     }
@@ -186,6 +192,11 @@ class LooseKv final : public KvView {
     const std::byte* at = slot(part, layer, token);
     if (dtype_ == DType::f64) return reinterpret_cast<const double*>(at)[i];
     if (dtype_ == DType::f32) return static_cast<double>(reinterpret_cast<const float*>(at)[i]);
+    if (dtype_ == DType::q8_0) {
+      std::uint16_t scale = 0;
+      std::memcpy(&scale, at + i / 32 * 34, 2);
+      return static_cast<double>(f16_to_f32(scale)) * reinterpret_cast<const std::int8_t*>(at + i / 32 * 34 + 2)[i % 32];
+    }
     return static_cast<double>(f16_to_f32(reinterpret_cast<const std::uint16_t*>(at)[i]));
   }
   void fill_normal(KvPart part, int layer, int n_seq, int n_positions, std::mt19937_64& random) {

@@ -121,8 +121,9 @@ TEST_P(Invariance, Rope) {
 
 TEST_P(Invariance, Attention) {
   const int n_kv_heads = static_cast<int>(pick(1, 4)), n_heads = n_kv_heads * static_cast<int>(pick(1, 6));
-  const int head_dim = std::array{48, 80, 64, 128, 5, 20}[static_cast<std::size_t>(pick(0, 5))];
-  const DType dtype = std::array{DType::f64, DType::f32, DType::f16}[static_cast<std::size_t>(pick(0, 2))];
+  const DType dtype = std::array{DType::f64, DType::f32, DType::f16, DType::q8_0}[static_cast<std::size_t>(pick(0, 3))];
+  const int head_dim = dtype == DType::q8_0 ? std::array{32, 64, 96, 128}[static_cast<std::size_t>(pick(0, 3))]
+                                            : std::array{48, 80, 64, 128, 5, 20}[static_cast<std::size_t>(pick(0, 5))];
   const AttentionParams params{n_heads, n_kv_heads, head_dim, 1 / std::sqrt(static_cast<double>(head_dim))};
   LooseKv kv(dtype, n_kv_heads * head_dim);
   kv.fill_normal(KvPart::k, 0, 2, 70, random_);

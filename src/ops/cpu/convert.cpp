@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "core/activation_blocks.h"
+#include "core/blocks.h"
 #include "core/error.h"
 #include "core/half.h"
 #include "ops/cpu/lanes_common.h"
@@ -15,6 +16,21 @@ namespace {
 template <class T>
 void store_as(std::byte* p, T value) {
   std::memcpy(p, &value, sizeof value);
+}
+
+/// One block of 32 values.
+template <class From>
+void store_q8_0(const std::byte* in, std::byte* out) {
+  float values[kQuantBlock];
+  bool finite = true;
+  for (std::int64_t i = 0; i < kQuantBlock; ++i) {
+    values[i] = static_cast<float>(load_as<From>(in + i * static_cast<std::int64_t>(sizeof(From))));
+    finite = finite && std::isfinite(values[i]);
+  }
+  if (finite) return quantize_row_reference(DType::q8_0, values, kQuantBlock, out);
+  BlockQ8_0 block{};
+  block.d = 0x7e00;  // NaN
+  store_as(out, block);
 }
 
 template <class From>
@@ -30,8 +46,11 @@ void convert(const std::byte* in, std::int64_t n, DType to, std::byte* out) {
     case DType::f16:
       for (std::int64_t i = 0; i < n; ++i) store_as(out + i * 2, f64_to_f16(static_cast<double>(load_as<From>(in + i * kIn))));
       return;
+    case DType::q8_0:
+      for (std::int64_t i = 0; i < n; i += kQuantBlock) store_q8_0<From>(in + i * kIn, out + row_bytes(DType::q8_0, i));
+      return;
     default:
-      fail("conversion to {}: only f64, f32 and f16 are stored", name(to));
+      fail("conversion to {}: only f64, f32, f16 and q8_0 are stored", name(to));
   }
 }
 
@@ -74,8 +93,15 @@ void widen_row(DType from, const std::byte* in, std::int64_t n, double* out) {
       return;
     case DType::q8_f32:
       return dequantize_activations(in, n, out);
+    case DType::q8_0:
+      for (std::int64_t i = 0; i < n; i += kQuantBlock) {
+        float values[kQuantBlock];
+        dequantize_row(from, in + row_bytes(from, i), kQuantBlock, values);
+        for (std::int64_t j = 0; j < kQuantBlock; ++j) out[i + j] = static_cast<double>(values[j]);
+      }
+      return;
     default:
-      fail("widening of {}: activations and KV are f64, f32, f16 or q8_f32", name(from));
+      fail("widening of {}: activations and KV are f64, f32, f16, q8_f32 or q8_0", name(from));
   }
 }
 

@@ -91,7 +91,8 @@ HWY_INLINE Lanes exp(Lanes x) {
   return select_nan(x, x, scaled);
 }
 
-/// Sixteen elements from element k on of a row of plain numbers, as floats. Exact, but for f64 (rounded half to even).
+/// Sixteen elements from element k on of a row as floats: of plain numbers, or of q8_0 (then k is a multiple of 16). Exact, but
+/// for f64 (rounded half to even).
 template <DType kType>
 HWY_INLINE Lanes load_row(const std::byte* row, std::int64_t k) {
   if constexpr (kType == DType::f64) {
@@ -100,6 +101,9 @@ HWY_INLINE Lanes load_row(const std::byte* row, std::int64_t k) {
     return load(reinterpret_cast<const float*>(row + k * 4));
   } else if constexpr (kType == DType::f16) {
     return load_f16(row + k * 2);
+  } else if constexpr (kType == DType::q8_0) {
+    const BlockQ8_0& block = reinterpret_cast<const BlockQ8_0*>(row)[k / kQuantBlock];
+    return mul(load_i8(block.q + k % kQuantBlock), set1_f16(block.d));
   } else {
     static_assert(kType == DType::bf16);
     return load_bf16(row + k * 2);

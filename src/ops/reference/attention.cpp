@@ -5,7 +5,8 @@
 // infinite
 //   maximum or scores that are all -infinity give NaN for the whole head, as the formula does.
 // pv: one chain of fused multiply-adds an element, over keys 0, 1, ... position.
-// Keys and values of any storage are converted to F32 first: exactly, but for F64, which rounds.
+// Keys and values of any storage are converted to F32 first: exactly (a Q8_0 element's code times its scale is one), but for
+// F64, which rounds.
 #include "ops/cpu/targets.h"
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "ops/reference/attention.cpp"
@@ -105,6 +106,8 @@ void scores_queries(const Query* queries, int count, const HeadSlots& keys, floa
       return scores_of<DType::f64>(queries, count, keys, scale);
     case DType::f16:
       return scores_of<DType::f16>(queries, count, keys, scale);
+    case DType::q8_0:
+      return scores_of<DType::q8_0>(queries, count, keys, scale);
     default:
       return scores_of<DType::f32>(queries, count, keys, scale);
   }
@@ -193,6 +196,8 @@ void mix_queries(const Query* queries, int count, const HeadSlots& values) {
       return mix_of<DType::f64>(queries, count, values);
     case DType::f16:
       return mix_of<DType::f16>(queries, count, values);
+    case DType::q8_0:
+      return mix_of<DType::q8_0>(queries, count, values);
     default:
       return mix_of<DType::f32>(queries, count, values);
   }

@@ -11,7 +11,7 @@ namespace greta::reference {
 /// One KV head of the slots of a sequence.
 struct HeadSlots {
   const std::byte* const* slots;
-  DType dtype;          // f64, f32 or f16
+  DType dtype;          // f64, f32, f16 or q8_0
   std::int64_t offset;  // bytes of the head in a slot
   std::int64_t head_dim;
 };

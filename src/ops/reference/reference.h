@@ -19,6 +19,7 @@ void matmul(const CpuContext& context, const TensorView& x, const WeightView& we
 void rope(const CpuContext& context, const TensorView& x, const RopeParams& params, std::span<const std::int32_t> positions,
           const TensorView& out);
 void kv_write(const CpuContext& context, const OpSite& site, const TensorView& x, KvPart part, KvView& kv);
+void kv_shift(const CpuContext& context, const OpSite& site, const KvShift& shift, KvView& kv);
 void qk(const CpuContext& context, const OpSite& site, const TensorView& q, const AttentionParams& params, KvView& kv,
         const TensorView& out);
 void softmax(const CpuContext& context, const OpSite& site, const TensorView& scores, const AttentionParams& params,
