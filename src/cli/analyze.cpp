@@ -6,6 +6,7 @@
 #include <memory>
 #include <string>
 
+#include "cli/checks.h"
 #include "cli/command_line.h"
 #include "cli/foreign.h"
 #include "cli/verbs.h"
@@ -78,7 +79,7 @@ void add_analyze(CLI::App& app, Program& program) {
       app.add_subcommand("analyze", "Rebuild the table and the verdict from the JSONL of a run, ours or another engine's");
   verb->add_option("--dir", o->dir, "Run directory, directory of *.jsonl, or one JSONL file")->required();
   verb->add_option("--out", o->out, "File for the table (default: stdout)");
-  verb->add_option("--collapse-token", o->collapse_token, "Token id of the collapse column")->check(CLI::NonNegativeNumber);
+  verb->add_option("--collapse-token", o->collapse_token, "Token id of the collapse column")->check(at_least(0));
   verb->add_option("--layers", o->layers, "all (default), or 0,3,-1");
   verb->add_option("--stages", o->stages, "all (default), post_wo, witnesses, or names: ffn_norm,mlp_out");
   verb->add_option("--map", o->map, "TOML map of another engine's stage names");

@@ -1,5 +1,6 @@
 #include "cli/arm_flags.h"
 
+#include "cli/checks.h"
 #include "core/error.h"
 #include "core/quote.h"
 
@@ -7,12 +8,12 @@ namespace greta::cli {
 
 void BareFlags::add_to(CLI::App& verb) {
   verb.add_option("--backend", backend, "cpu (default), or auto");
-  verb.add_option("--device", device, "Number of the backend's device")->check(CLI::NonNegativeNumber);
+  verb.add_option("--device", device, "Number of the backend's device")->check(at_least(0));
   verb.add_option("--plan", plan, "reference (default: F32, the same bits for any chunk, batch, threads) or float64 (the judge)");
   verb.add_option("--route", routes, "Route of one op: --route softmax=float64 (greta routes lists them)");
   verb.add_option("--kv", kv, "Type of the KV cache: f64 (default of plan float64), f32 (default), f16");
   verb.add_option("--threads", threads, "Threads (default: all cores)")->check(CLI::Range(1, 1024));
-  verb.add_option("--chunk", chunk, "Rows of one prefill call at most (default 0: the whole prompt)")->check(CLI::NonNegativeNumber);
+  verb.add_option("--chunk", chunk, "Rows of one prefill call at most (default 0: the whole prompt)")->check(at_least(0));
   verb.add_option("--isa", isa, "Instruction set: scalar, avx2 or avx512 (default: the best there is)");
 }
 

@@ -109,7 +109,7 @@ int run(const Options& options, const Program& program) {
   info.source = isolate::Source::compare;
   info.build = GRETA_VERSION;
   info.date = today();
-  info.command = command_line(program.arguments, {}, {});
+  info.command = command_line(program.arguments, {"--out"}, {"--json"});
   info.next_base = command_line(program.arguments, {"--layers", "--stages", "--out"}, {"--json"});
   info.unreadable_lines = left.unreadable_lines() + right.unreadable_lines();
   std::optional<RunDirectory> directory;

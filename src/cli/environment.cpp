@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <array>
 
 #include "core/error.h"
@@ -10,10 +11,9 @@
 
 namespace greta::cli {
 namespace {
-constexpr std::array<std::string_view, 7> kKnown{"GRETA_TRACE_POST_WO",        "GRETA_TRACE_POST_WO_OUT",
-                                                 "GRETA_TRACE_POST_WO_LAYERS", "GRETA_TRACE_POST_WO_SAMPLE",
-                                                 "GRETA_TRACE_POST_WO_PHASES", "GRETA_TRACE_PROMPT_ID",
-                                                 "GRETA_MAX_SEQ_LEN"};
+constexpr std::array<std::string_view, 7> kKnown{
+    "GRETA_TRACE_POST_WO",        "GRETA_TRACE_POST_WO_OUT", "GRETA_TRACE_POST_WO_LAYERS", "GRETA_TRACE_POST_WO_SAMPLE",
+    "GRETA_TRACE_POST_WO_PHASES", "GRETA_TRACE_PROMPT_ID",   "GRETA_MAX_SEQ_LEN"};
 }  // namespace
 
 Environment read_environment(const char* const* variables) {
@@ -39,11 +39,20 @@ Environment read_environment(const char* const* variables) {
       env.prompt_id = value;
     } else if (name == kKnown[6]) {
       env.max_seq_len = value;
-    } else {
-      env.warnings.push_back(fmt::format("environment variable {} is not known and has no effect{}", name, suggestion(name, kKnown)));
     }
   }
   return env;
+}
+
+std::vector<std::string> unknown_variables(const char* const* variables) {
+  std::vector<std::string> warnings;
+  for (; *variables != nullptr; ++variables) {
+    const std::string_view entry = *variables;
+    const std::string_view name = entry.substr(0, entry.find('='));
+    if (!name.starts_with("GRETA_") || std::find(kKnown.begin(), kKnown.end(), name) != kKnown.end()) continue;
+    warnings.push_back(fmt::format("environment variable {} is not known and has no effect{}", name, suggestion(name, kKnown)));
+  }
+  return warnings;
 }
 
 }  // namespace greta::cli

@@ -3,7 +3,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <ctime>
 #include <filesystem>
 #include <iterator>
 #include <memory>
@@ -15,6 +14,8 @@
 #include "cli/arm_flags.h"
 #include "cli/artifacts.h"
 #include "cli/chat_flags.h"
+#include "cli/checks.h"
+#include "cli/command_line.h"
 #include "cli/paths.h"
 #include "cli/verbs.h"
 #include "core/error.h"
@@ -33,7 +34,7 @@ struct Options {
   std::string subject;  // EXPERIMENT.toml or MODEL.gguf
   std::string model;
   std::vector<std::string> prompt_files;
-  std::string prompt;
+  std::optional<std::string> prompt;  // given and empty is an error, not the built-in prompts
   std::string layers, stages, exp, out, lang = "both";
   int span = 0;
   std::int64_t sample = -1, collapse_token = -1;
@@ -69,9 +70,12 @@ void choose_chats(const Options& options, isolate::ExperimentSpec& spec) {
 isolate::ExperimentSpec choose_experiment(const Options& options) {
   const bool is_file = options.subject.ends_with(".toml");
   isolate::ExperimentSpec spec = is_file ? isolate::load_experiment(options.subject) : isolate::builtin_experiment();
-  if (!options.prompt_files.empty() || !options.prompt.empty()) spec.prompts.clear();
+  if (!options.prompt_files.empty() || options.prompt) spec.prompts.clear();
   for (const std::string& file : options.prompt_files) spec.prompts.push_back(isolate::prompt_from_file(file));
-  if (!options.prompt.empty()) spec.prompts.push_back({"prompt", options.prompt, false, false, {}});
+  if (options.prompt) {
+    if (options.prompt->empty()) fail("--prompt: the prompt is empty; give it text");
+    spec.prompts.push_back({"prompt", *options.prompt, false, false, {}});
+  }
   choose_chats(options, spec);
   for (std::size_t i = 0; i < spec.prompts.size(); ++i)
     for (std::size_t j = 0; j < i; ++j)
@@ -115,7 +119,9 @@ Setup set_up(const Options& options) {
   if (subject_is_model && !options.model.empty())
     fail("two models are given, {} and --model {}; give one", quote(options.subject), quote(options.model));
   const std::string both = subject_is_model ? options.subject : options.model;
-  const auto path_of = [&](const std::string& own) { return own.empty() ? (both.empty() ? demo_model() : fs::path(both)) : fs::path(own); };
+  const auto path_of = [&](const std::string& own) {
+    return own.empty() ? (both.empty() ? demo_model() : fs::path(both)) : fs::path(own);
+  };
   setup.model_path = path_of(setup.options_a.model);
   setup.model_a = Model::load(setup.model_path);
   const fs::path path_b = path_of(setup.options_b.model);
@@ -157,38 +163,6 @@ TokenizedPrompt tokenize(const isolate::PromptSpec& prompt, const Model& model, 
   return out;
 }
 
-std::string today() {
-  const std::time_t now = std::time(nullptr);
-  std::tm local{};
-  localtime_r(&now, &local);
-  return fmt::format("{:04}-{:02}-{:02}", local.tm_year + 1900, local.tm_mon + 1, local.tm_mday);
-}
-
-std::string shell_quoted(const std::string& argument) {
-  const std::string_view plain = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-./=:,@+";
-  if (!argument.empty() && argument.find_first_not_of(plain) == std::string::npos) return argument;
-  std::string out = "'";
-  for (const char c : argument) out += c == '\'' ? std::string("'\\''") : std::string(1, c);
-  return out + "'";
-}
-
-/// The command line, without the options named (each with its value) in `without`.
-std::string command_line(const std::vector<std::string>& arguments, const std::vector<std::string>& without,
-                         const std::vector<std::string>& flags_without) {
-  std::string out = "greta";
-  for (std::size_t i = 0; i < arguments.size(); ++i) {
-    const std::string& argument = arguments[i];
-    const std::string option = argument.substr(0, argument.find('='));
-    if (std::find(flags_without.begin(), flags_without.end(), argument) != flags_without.end()) continue;
-    if (std::find(without.begin(), without.end(), option) != without.end()) {
-      if (argument.find('=') == std::string::npos) ++i;
-      continue;
-    }
-    out += " " + shell_quoted(argument);
-  }
-  return out;
-}
-
 isolate::RunInfo run_info(const Setup& setup, const Program& program, const std::string& run_dir) {
   isolate::RunInfo info;
   info.source = isolate::Source::isolate;
@@ -199,8 +173,12 @@ isolate::RunInfo run_info(const Setup& setup, const Program& program, const std:
   info.model_hash = fmt::format("{:016x}", setup.model_a->file->content_hash());
   info.build = GRETA_VERSION;
   info.date = today();
-  info.command = command_line(program.arguments, {}, {});
-  info.next_base = command_line(program.arguments, {"--layers", "--stages", "--plan", "--out"}, {"--json"});
+  info.inspect_command = "greta models info " + shell_quoted(info.model_path);
+  info.command = command_line(program.arguments, {"--out"}, {"--json"});
+  info.analyze_command = fmt::format("greta analyze --dir {} --out {}", shell_quoted(run_dir),
+                                     shell_quoted(setup.experiment.id + "_analysis.txt"));
+  info.next_base = command_line(program.arguments, {"--layers", "--stages", "--plan", "--out"}, {"--json", "--git-bisect"});
+  info.next_builtin = "greta isolate --model " + shell_quoted(info.model_path);
   info.run_dir = run_dir;
   return info;
 }
@@ -225,25 +203,27 @@ int run(const Options& options, const Program& program) {
   std::int64_t effects_a = 0, effects_b = 0;
   for (const TokenizedPrompt& prompt : prompts) {
     if (terminal)
-      fmt::print(stderr, "\r\033[K[{}/{}] {}: {} tokens, both arms", runs.size() + 1, prompts.size(), prompt.id, prompt.tokens.size());
+      fmt::print(stderr, "\r\033[K[{}/{}] {}: {} tokens, both arms", runs.size() + 1, prompts.size(), prompt.id,
+                 prompt.tokens.size());
     runs.push_back(std::make_unique<AlignedRun>(context, prompt.id, prompt.tokens));
     pairs.push_back(runs.back()->run());
     pairs.back().cut_from = prompt.cut_from;
     effects_a += runs.back()->effects_a();
     effects_b += runs.back()->effects_b();
     if (prompt.cut_from > 0)
-      info.notes.push_back(fmt::format("prompt {}: cut from {} to {} tokens to fit the context of {} with a span of {}", prompt.id,
-                                       prompt.cut_from, prompt.tokens.size(), setup.model_a->config.context_length,
+      info.notes.push_back(fmt::format("prompt {}: cut from {} to {} tokens to fit the context of {} with a span of {}",
+                                       prompt.id, prompt.cut_from, prompt.tokens.size(), setup.model_a->config.context_length,
                                        experiment.span));
     if (runs.back()->span_differs() > 0)
-      info.notes.push_back(fmt::format("prompt {}: arm A computed {} rows of the prompt otherwise in the longer prefill of the span",
-                                       prompt.id, runs.back()->span_differs()));
+      info.notes.push_back(
+          fmt::format("prompt {}: arm A computed {} rows of the prompt otherwise in the longer prefill of the span", prompt.id,
+                      runs.back()->span_differs()));
   }
   if (terminal) fmt::print(stderr, "\r\033[K");
   const auto refuse_idle = [](const ArmSpec& arm, std::int64_t effects, const char* which) {
     if (!arm.faults.empty() && effects == 0)
-      fail("arm {}: fault {} changed nothing in this run (0 elements); choose a layer, position or value at which it can act", which,
-           quote(to_string(arm.faults.front())));
+      fail("arm {}: fault {} changed nothing in this run (0 elements); choose a layer, position or value at which it can act",
+           which, quote(to_string(arm.faults.front())));
   };
   refuse_idle(setup.arm_a, effects_a, "A");
   refuse_idle(setup.arm_b, effects_b, "B");
@@ -279,19 +259,22 @@ void add_isolate(CLI::App& app, Program& program) {
   o->chat.add_to(*verb);
   verb->add_option("--layers", o->layers, "all (default), or 0,3,-1");
   verb->add_option("--stages", o->stages, "all (default), post_wo, witnesses, or names: ffn_norm,mlp_out");
-  verb->add_option("--span", o->span, "Decoded tokens that are compared, decode0 included (default 1)")->check(CLI::Range(1, 4096));
+  verb->add_option("--span", o->span, "Decoded tokens that are compared, decode0 included (default 1)")
+      ->check(CLI::Range(1, 4096));
   verb->add_option("--exp", o->exp, "E1 (aligned, default) or E0 (as_designed: measured, never judged)");
   verb->add_option("--sample", o->sample, "Elements of a row's slice (default 1024)")->check(CLI::Range(1, 1 << 20));
-  verb->add_option("--collapse-token", o->collapse_token, "Token id of the collapse column")->check(CLI::NonNegativeNumber);
+  verb->add_option("--collapse-token", o->collapse_token, "Token id of the collapse column")->check(at_least(0));
   verb->add_option("--fault", o->faults, "Plant a fault in arm B (greta faults lists them; repeatable)");
-  verb->add_option("--arm-a", o->arm_a, "Arm A: key=value,... (model backend device plan route.<op> kv chunk threads isa fault)");
+  verb->add_option("--arm-a", o->arm_a,
+                   "Arm A: key=value,... (model backend device plan route.<op> kv chunk threads isa fault)");
   verb->add_option("--arm-b", o->arm_b, "Arm B");
   o->bare.add_to(*verb);
   verb->add_option("--out", o->out, "Run directory (default artifacts/alignment/<date>/<experiment>[-N])");
   verb->add_option("--lang", o->lang, "Language of report.md: both (default), es, en");
   verb->add_flag("--trace-full", o->full, "Also write every recorded row whole, as safetensors, below captures/");
   verb->add_flag("--json", o->json, "Print verdict.json on stdout");
-  verb->add_flag("--git-bisect", o->git_bisect, "Exit codes for `git bisect run`: 0 agree, 1 diverged, 125 cannot tell, 128 misuse");
+  verb->add_flag("--git-bisect", o->git_bisect,
+                 "Exit codes for `git bisect run`: 0 agree, 1 diverged, 125 cannot tell, 128 misuse");
   verb->callback([o, &program] {
     program.action = [o, &program] {
       if (!o->git_bisect) return run(*o, program);

@@ -282,7 +282,7 @@ void add_synth(CLI::App& models, Program& program) {
 }  // namespace
 
 void add_models(CLI::App& app, Program& program) {
-  CLI::App* models = app.add_subcommand("models", "looks into GGUF files and makes synthetic ones");
+  CLI::App* models = app.add_subcommand("models", "Look into a GGUF file, or make a synthetic one");
   models->require_subcommand(1);
   add_info(*models, program);
   add_synth(*models, program);

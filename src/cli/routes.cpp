@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "cli/checks.h"
 #include "cli/verbs.h"
 #include "core/error.h"
 
@@ -59,7 +60,7 @@ void add_routes(CLI::App& app, Program& program) {
   auto options = std::make_shared<Options>();
   verb->add_option("--plan", options->plan, "reference or float64")->capture_default_str();
   verb->add_option("--route", options->overrides, "OP=ROUTE: another route for one op; may be repeated");
-  verb->add_option("--rows", options->rows, "Rows of a forward call")->capture_default_str()->check(CLI::PositiveNumber);
+  verb->add_option("--rows", options->rows, "Rows of a forward call")->capture_default_str()->check(at_least(1));
   verb->add_flag("--json", options->json, "Print JSON on stdout");
   verb->callback([&program, options] {
     program.action = [options] {

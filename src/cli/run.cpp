@@ -16,6 +16,7 @@
 #include "cli/arm_flags.h"
 #include "cli/artifacts.h"
 #include "cli/chat_flags.h"
+#include "cli/checks.h"
 #include "cli/environment.h"
 #include "cli/paths.h"
 #include "cli/run_trace.h"
@@ -238,7 +239,6 @@ void trace_aligned(const TracePlan& trace, const Model& model, const ArmSpec& ar
 
 int run(Options& options) {
   const Environment env = read_environment(environ);
-  for (const std::string& warning : env.warnings) fmt::print(stderr, "greta: warning: {}\n", warning);
   const auto mode = isolate::exp_mode_from_name(options.exp);
   if (!mode) fail("--exp {} is not known; use E0 (as_designed) or E1 (aligned)", quote(options.exp));
   options.chat.check();
@@ -279,9 +279,9 @@ void add_run(CLI::App& app, Program& program) {
   verb->add_option("--prompt", o->prompt, "Prompt text");
   verb->add_option("--prompt-file", o->prompt_file, "Prompt file, UTF-8");
   o->chat.add_to(*verb);
-  verb->add_option("--max-tokens", o->max_tokens, "Tokens to generate (default 64)")->check(CLI::NonNegativeNumber);
+  verb->add_option("--max-tokens", o->max_tokens, "Tokens to generate (default 64)")->check(at_least(0));
   verb->add_flag("--greedy", o->greedy, "Always the most likely token (default without --temp)");
-  verb->add_option("--temp", o->temperature, "Temperature")->check(CLI::NonNegativeNumber);
+  verb->add_option("--temp", o->temperature, "Temperature")->check(number_at_least_zero());
   verb->add_option("--top-k", o->sampler.top_k, "Sample from the K most likely tokens");
   verb->add_option("--top-p", o->sampler.top_p, "Sample from the smallest set of this probability");
   verb->add_option("--seed", o->sampler.seed, "Seed of sampling");

@@ -195,9 +195,12 @@ std::int32_t last_prompt_position(const Capture& a, const Capture& b) {
   if (b.n_prompt > 0) return b.n_prompt - 1;
   std::set<std::int32_t> positions;
   for (const StageRecord& record : a.records) positions.insert(record.position);
+  for (const LogitsRecord& logits : a.logits) positions.insert(logits.position);
   std::int32_t last = -1;
   for (const StageRecord& record : b.records)
     if (positions.contains(record.position)) last = std::max(last, record.position);
+  for (const LogitsRecord& logits : b.logits)
+    if (positions.contains(logits.position)) last = std::max(last, logits.position);
   return last;
 }
 

@@ -33,6 +33,11 @@ bool same_origin(const OperandRecord& a, const OperandRecord& b) {
          a.producer_layer == b.producer_layer && a.producer_position == b.producer_position;
 }
 
+std::optional<StageRow> row_read(const OperandRecord& operand) {
+  if (operand.kind != OperandKind::activation || !operand.producer_stage) return std::nullopt;
+  return StageRow{*operand.producer_stage, operand.producer_layer, operand.producer_position};
+}
+
 }  // namespace
 
 std::vector<OperandEvidence> operand_evidence(const StageRecord& a, const StageRecord& b) {
@@ -47,6 +52,9 @@ std::vector<OperandEvidence> operand_evidence(const StageRecord& a, const StageR
       one.b_is_what_was_written = !of_b.hash || !of_b.producer_hash || *of_b.hash == *of_b.producer_hash;
       one.a = describe(of_a);
       one.b = describe(of_b);
+      one.read_a = row_read(of_a);
+      one.read_b = row_read(of_b);
+      if (one.read_a) one.due = StageRow{one.read_a->stage, one.read_a->layer, b.position};
       evidence.push_back(std::move(one));
       break;
     }

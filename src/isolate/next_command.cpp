@@ -60,18 +60,16 @@ std::string next_command(const Outcome& outcome) {
     case Reason::below_threshold:
       return ours && outcome.b.plan != "float64" ? base + " --plan float64" : base;
     case Reason::misaligned:
-      return ours && !outcome.run.model_path.empty()
-                 ? fmt::format("greta tokenize --model '{}' --prompt-file PROMPT", outcome.run.model_path)
-                 : base;
+      return base;
     case Reason::missing_stages:
       return base + " --stages " + compared_stages(outcome);
     case Reason::one_token_prompt:
-      return ours ? base + " --prompt-file LONGER_PROMPT" : base;
+      return outcome.run.next_builtin.empty() ? base : outcome.run.next_builtin;
     case Reason::fault_without_effect:
       return "greta faults";
     case Reason::nan_in_a:
     case Reason::nan_on_both_sides:
-      return outcome.run.model_path.empty() ? "greta doctor" : fmt::format("greta models info '{}'", outcome.run.model_path);
+      return outcome.run.inspect_command.empty() ? "greta doctor" : outcome.run.inspect_command;
     case Reason::arm_not_as_declared:
     case Reason::arms_do_not_differ:
     case Reason::decode_read_no_history:

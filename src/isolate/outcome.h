@@ -32,11 +32,15 @@ struct RunInfo {
   Source source = Source::isolate;
   DeclaredArm a, b;
   std::string model_path, model_hash;  // as it was given; XXH3-128 in hex; may be empty
+  std::string inspect_command;         // looks into that model; empty without one
   std::string build;                   // version and commit of the judging binary
   std::string date;                    // YYYY-MM-DD
-  std::string command;                 // the command line that reproduces this run, arguments quoted
+  /// Command lines, arguments quoted, that reproduce this run and that rebuild its table from the JSONL: without --out where
+  /// that names the run's own directory, which would be refused as in use.
+  std::string command, analyze_command;
   /// `command` without --layers --stages --plan --out --json: verdicts append to it what to run next.
   std::string next_base;
+  std::string next_builtin;           // the same with the built-in prompts, where the ones given are too short
   std::string run_dir;                // where artefacts lie, for "Source:" lines; empty: none
   std::vector<std::string> notes;     // printed as they are: a cut prompt, defaults chosen
   std::int64_t unreadable_lines = 0;  // of JSONL: more than 0 makes an agreement INCONCLUSIVE
@@ -52,6 +56,14 @@ struct PromptPair {
   std::int32_t cut_from = 0;  // tokens before a built-in prompt was cut to the context; 0: not cut
 };
 
+/// A row of a stage, as an operand's origin names it.
+struct StageRow {
+  Stage stage = Stage::x_in;
+  int layer = 0;
+  int position = 0;
+  bool operator==(const StageRow&) const = default;
+};
+
 /// One operand of the op that wrote a mismatching row, as both arms' kernels were given it.
 struct OperandEvidence {
   std::string name;                   // "x", "weight", "eps"
@@ -59,6 +71,10 @@ struct OperandEvidence {
   bool same_origin = true;            // same producer stage, layer and position
   bool b_is_what_was_written = true;  // false: arm B's kernel read other bytes than the producer wrote in that row
   std::string a, b;                   // "x_after_attn layer 0 position 4", "blk.0.ffn_norm.weight f32", "1e-05"
+  /// Of an activation with a recorded origin: the row that each arm's kernel read, and the row that was due. Every op but
+  /// attention works row by row, and attention's query is its own row, so the row due is the mismatch's own position of the
+  /// stage and layer that the reference, arm A, read.
+  std::optional<StageRow> read_a, read_b, due;
 };
 
 struct Mismatch {

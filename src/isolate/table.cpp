@@ -1,6 +1,7 @@
 #include "isolate/table.h"
 
 #include <algorithm>
+#include <cmath>
 #include <map>
 
 namespace greta::isolate {
@@ -72,7 +73,7 @@ void measure_table(const PromptPair& pair, const RecordIndex& in_a, const Record
     prompt.top_b = top_of(*b);
     row.decode0_top1 = b->top1_id;
   }
-  if (a != nullptr && b != nullptr) row.logits_mean_delta = b->mean - a->mean;
+  if (a != nullptr && b != nullptr && !std::isnan(a->mean) && !std::isnan(b->mean)) row.logits_mean_delta = b->mean - a->mean;
 }
 
 Collapse judge_collapse(std::vector<PromptOutcome>& prompts, std::optional<std::int64_t> given) {

@@ -54,8 +54,7 @@ std::string source_line(const Outcome& outcome, bool es) {
 
 std::string commands(const Outcome& outcome) {
   std::string out = fmt::format("```sh\n{}\n", outcome.run.command);
-  if (outcome.run.source == isolate::Source::isolate && !outcome.run.run_dir.empty())
-    out += fmt::format("greta analyze --dir '{}' --out {}_analysis.txt\n", outcome.run.run_dir, outcome.experiment.id);
+  if (!outcome.run.analyze_command.empty()) out += outcome.run.analyze_command + "\n";
   return out + "```\n";
 }
 
@@ -67,12 +66,13 @@ std::string part(const Outcome& outcome, bool es) {
   section("Resumen Ejecutivo", "Executive Summary", prose::summary(outcome, es));
   section("Contexto", "Context", prose::context(outcome, es));
   section("Metodología", "Method", prose::method(outcome, es));
-  section("Resultados", "Results",
-          source_line(outcome, es) + "\n" + result_table(outcome) +
-              (es ? "\nTestigos, `prefill_last` contra `decode0`:\n\n" : "\nWitnesses, `prefill_last` against `decode0`:\n\n") +
-              witness_table(outcome) + (es ? "\n### Interpretación\n\n" : "\n### Interpretation\n\n") +
-              prose::interpretation(outcome, es));
-  section("Comandos", "Commands", commands(outcome));
+  section(
+      "Resultados", "Results",
+      source_line(outcome, es) + "\n" + result_table(outcome) +
+          (es ? "\nTestigos, `prefill_last` frente a `decode0`:\n\n" : "\nWitnesses, `prefill_last` against `decode0`:\n\n") +
+          witness_table(outcome) + (es ? "\n### Interpretación\n\n" : "\n### Interpretation\n\n") +
+          prose::interpretation(outcome, es));
+  section("Comandos", "Commands that reproduce the run", commands(outcome));
   section("Conclusión", "Conclusion", prose::conclusion(outcome, es));
   section("Próximo paso", "Next step",
           fmt::format("{}\n\n```sh\n{}\n```\n", prose::next_step(outcome, es), outcome.next_command));

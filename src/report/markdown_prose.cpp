@@ -31,11 +31,11 @@ std::string prompt_names(const std::vector<const PromptOutcome*>& prompts) {
 }
 
 std::string witnesses(const Summary& facts, bool es) {
-  if (!facts.largest_witness_mae) return es ? "Los testigos no se registraron." : "The witnesses were not recorded.";
+  if (!facts.largest_witness_mae) return es ? "No se registraron los testigos." : "The witnesses were not recorded.";
   if (*facts.largest_witness_mae == 0)
-    return say(es, "Los testigos ({}) de esa fila son iguales en ambos brazos (MAE 0).",
-               "The witnesses ({}) of that row are equal in both arms (MAE 0).", list(witness_stages()));
-  return say(es, "El MAE de los testigos ({}) llega a {:.3e}.", "The MAE of the witnesses ({}) reaches {:.3e}.",
+    return say(es, "Los testigos ({}) coinciden en ambos brazos (MAE 0).", "The witnesses ({}) are equal in both arms (MAE 0).",
+               list(witness_stages()));
+  return say(es, "El MAE de los testigos ({}) llega hasta {:.3e}.", "The MAE of the witnesses ({}) is up to {:.3e}.",
              list(witness_stages()), *facts.largest_witness_mae);
 }
 
@@ -47,9 +47,9 @@ std::string firsts(const Summary& facts, bool es) {
   if (facts.same_first && first) {
     const std::string where = once_per_token(first->stage)
                                   ? fmt::format("`{}`", name(first->stage))
-                                  : say(es, "`{}` de la capa {}", "`{}` of layer {}", name(first->stage), first->layer);
-    return say(es, "La primera discrepancia está en {} en {}, con un MAE de hasta {:.3e} sobre la muestra.",
-               "The first mismatch is {} in {}, with a MAE of up to {:.3e} over the slice.", where,
+                                  : say(es, "`{}`, capa {},", "`{}`, layer {},", name(first->stage), first->layer);
+    return say(es, "La primera discrepancia está en {} en {}, con un MAE de hasta {:.3e} en la muestra.",
+               "The first mismatch is at {} in {}, with an MAE of up to {:.3e} over the slice.", where,
                prompt_names(facts.diverged), largest);
   }
   std::vector<std::string> each;
@@ -57,19 +57,27 @@ std::string firsts(const Summary& facts, bool es) {
     if (prompt->first)
       each.push_back(fmt::format("`{}`: {}", prompt->id,
                                  place(prompt->first->stage, prompt->first->layer, prompt->first->position, language(es))));
-  return say(es, "Las primeras discrepancias son distintas ({}), con un MAE de hasta {:.3e} sobre la muestra.",
-             "The first mismatches differ ({}), with a MAE of up to {:.3e} over the slice.", fmt::join(each, "; "), largest);
+  return say(
+      es,
+      "La primera discrepancia no está en el mismo lugar en todos los prompts ({}); el MAE llega hasta {:.3e} en la muestra.",
+      "The first mismatch is not at one place in all prompts ({}); the MAE is up to {:.3e} over the slice.",
+      fmt::join(each, "; "), largest);
+}
+
+/// "1 token", "2 tokens": for nouns that add an s, as those used here do in both languages.
+std::string counted(std::int64_t count, std::string_view noun) {
+  return fmt::format("{} {}{}", count, noun, count == 1 ? "" : "s");
 }
 
 std::string arm(char letter, const isolate::ArmOutcome& one, bool es) {
   if (one.foreign && one.backend.empty() && one.plan.empty())
-    return say(es, "- Brazo {}: su captura no es de greta y no describe cómo se calculó.\n",
+    return say(es, "- Brazo {}: la captura no es de greta y no dice cómo se calculó.\n",
                "- Arm {}: its capture is not greta's and does not say how it was computed.\n", letter);
   std::vector<std::string> routes;
   for (const auto& [op, route] : one.routes) routes.push_back(fmt::format("{}={}", op, route));
-  std::string out = say(es, "- Brazo {}: backend `{}`, plan `{}`, {} hilos, compilación `{}`, máquina `{}`",
-                        "- Arm {}: backend `{}`, plan `{}`, {} threads, build `{}`, host `{}`", letter, one.backend, one.plan,
-                        one.threads, one.build, one.host);
+  std::string out = say(es, "- Brazo {}: backend `{}`, plan `{}`, {}, compilación `{}`, máquina `{}`",
+                        "- Arm {}: backend `{}`, plan `{}`, {}, build `{}`, host `{}`", letter, one.backend, one.plan,
+                        counted(one.threads, es ? "hilo" : "thread"), one.build, one.host);
   if (!routes.empty()) out += say(es, "; rutas {}", "; routes {}", list(routes));
   return out + ".\n";
 }
@@ -79,14 +87,13 @@ std::string mode(const Outcome& outcome, bool es) {
     return es ? "- Las filas se emparejan por clave (prompt, posición, capa, etapa), y solo si sus tokens son iguales.\n"
               : "- Rows meet by key (prompt, position, layer, stage), and only if their tokens are equal.\n";
   if (outcome.experiment.exp == isolate::ExpMode::aligned)
-    return say(es, "- Modo E1 (alineado), con todas las banderas de alineación activas: {}.\n",
+    return say(es, "- Modo E1 (alineado), con todas las opciones de alineación activadas: {}.\n",
                "- Mode E1 (aligned), with all alignment flags on: {}.\n",
                list(isolate::alignment_flags(outcome.experiment.exp)));
-  return es ? "- Modo E0 (tal como está diseñado): `decode0` es el primer token generado, así que las filas comparadas son de "
-              "tokens distintos. Se mide y no se juzga.\n"
+  return es ? "- Modo E0 (según el diseño): `decode0` es el primer token generado, así que las filas comparadas son de "
+              "tokens distintos. Se mide, pero no se juzga.\n"
             : "- Mode E0 (as designed): `decode0` is the first generated token, so the rows compared belong to different "
-              "tokens. It "
-              "is measured and not judged.\n";
+              "tokens. It is measured, not judged.\n";
 }
 
 std::string top_change(const PromptOutcome& prompt, bool es) {
@@ -94,7 +101,8 @@ std::string top_change(const PromptOutcome& prompt, bool es) {
   const auto& a = *prompt.top_a;
   const auto& b = *prompt.top_b;
   const std::string tie =
-      a.tie || b.tie ? (es ? " (empate, resuelto al identificador menor)" : " (a tie, given to the lowest id)") : "";
+      a.tie || b.tie ? (es ? " (empate, resuelto a favor del identificador menor)" : " (a tie, resolved to the lowest id)")
+                     : "";
   if (a.top1 == b.top1)
     return say(es, " El top-1 es {} en ambos brazos{}; su ventaja sobre el segundo es {:.3g} en A y {:.3g} en B.",
                " The top-1 is {} in both arms{}; its lead over the second is {:.3g} in A and {:.3g} in B.", a.top1, tie,
@@ -116,12 +124,12 @@ std::string mismatch_sentences(const PromptOutcome& prompt, bool es) {
       if (other.stage == first.stage && other.layer == first.layer && other.position == first.position) continue;
       others.push_back(place(other.stage, other.layer, other.position, language(es)));
     }
-    out += say(es, " Hay {} discrepancias sin causa anterior entre ellas; otras: {}.",
-               " There are {} mismatches of which none can follow from another; others: {}.", prompt.minimal.size(),
+    out += say(es, " Hay {} discrepancias que no pueden derivarse unas de otras; entre las demás: {}.",
+               " There are {} mismatches of which none can follow from another; among the others: {}.", prompt.minimal.size(),
                fmt::join(others, "; "));
   }
   if (prompt.inherited > 0)
-    out += say(es, " Otras {} filas solo la heredan ({}).", " {} further rows merely inherit it ({}).", prompt.inherited,
+    out += say(es, " Filas que solo la heredan: {} ({}).", " Rows that merely inherit it: {} ({}).", prompt.inherited,
                list(prompt.inherited_stages));
   if (prompt.drift)
     out += say(es, " Antes de ella hay filas que difieren sin superar los umbrales, desde {} (MAE {}).",
@@ -138,7 +146,7 @@ std::string prompt_item(const PromptOutcome& prompt, bool es) {
       out += say(es, "{} de {} claves comparadas, todas iguales bit a bit.", "{} of {} keys compared, all of them bit-equal.",
                  prompt.keys.compared, prompt.keys.expected);
       if (prompt.keys.unhashed > 0)
-        out += say(es, " De ellas, {} solo por su muestra, pues no hay huella de la fila entera.",
+        out += say(es, " De ellas, {} solo por su muestra, pues falta el hash de la fila entera.",
                    " Of these, {} by their slice alone, as there is no hash of the whole row.", prompt.keys.unhashed);
       break;
     case Verdict::diverged:
@@ -167,10 +175,10 @@ std::string summary(const Outcome& outcome, bool es) {
   std::string out = fmt::format("**{}** (`{}`). ", isolate::name(outcome.verdict()), isolate::name(outcome.judgement.reason));
   switch (outcome.verdict()) {
     case Verdict::agree:
-      out += say(es, "{} coinciden bit a bit en las {} claves comparadas de {} prompts. ",
-                 "{} are equal bit for bit at all {} keys compared, over {} prompts. ", both_arms(outcome, es),
-                 outcome.keys.compared, outcome.prompts.size());
-      out += es ? "Esto dice que los brazos coinciden, no que alguno sea correcto. "
+      out += say(es, "{} coinciden bit a bit en las {} claves comparadas, en {}. ",
+                 "{} are equal bit for bit at all {} keys compared, in {}. ", both_arms(outcome, es), outcome.keys.compared,
+                 counted(static_cast<std::int64_t>(outcome.prompts.size()), "prompt"));
+      out += es ? "Esto indica que los brazos coinciden, no que alguno sea correcto. "
                 : "This says that the arms agree, not that either is right. ";
       break;
     case Verdict::diverged:
@@ -181,7 +189,7 @@ std::string summary(const Outcome& outcome, bool es) {
     case Verdict::expected_drift:
     case Verdict::inconclusive:
     case Verdict::vacuous:
-      out += say(es, "Sin juicio sobre los brazos: {}. Detalle: `{}`. ", "No judgement on the arms: {}. Detail: `{}`. ",
+      out += say(es, "Los brazos no se han juzgado: {}. Detalle: `{}`. ", "The arms were not judged: {}. Detail: `{}`. ",
                  explanation(outcome.judgement.reason, language(es)), outcome.judgement.detail);
       break;
   }
@@ -195,29 +203,32 @@ std::string context(const Outcome& outcome, bool es) {
   if (outcome.run.source == isolate::Source::compare) {
     out += es ? "Se comparan dos capturas, fila a fila, en las claves que ambas tienen.\n\n"
               : "Two captures are compared, row by row, at the keys that both have.\n\n";
+  } else if (outcome.experiment.exp == isolate::ExpMode::as_designed) {
+    out +=
+        es ? "Se miden la última fila del prefill y el primer token generado en decode, que no son el mismo token.\n\n"
+           : "The last row of prefill and the first token generated in decode are measured: they are not the same token.\n\n";
   } else {
-    out += es ? "Prefill y decode deben calcular la misma fila del mismo modelo. El brazo A procesa el prompt entero en "
-                "prefill; el "
-                "brazo B procesa en prefill todo menos el último token y decodifica este. La primera etapa en la que difieren "
-                "es el "
-                "primer número equivocado.\n\n"
-              : "Prefill and decode must compute the same row of the same model. Arm A prefills the whole prompt; arm B "
-                "prefills all "
-                "but the last token and decodes that one. The first stage at which they differ is the first wrong number.\n\n";
+    out +=
+        es ? "Prefill y decode deben calcular la misma fila del mismo modelo. El brazo A procesa el prompt entero en "
+             "prefill; el brazo B procesa en prefill todo salvo el último token, que procesa en decode. La primera etapa en la "
+             "que difieren contiene el primer valor erróneo.\n\n"
+           : "Prefill and decode must compute the same row of the same model. Arm A prefills the whole prompt; arm B "
+             "prefills all but the last token and decodes that one. The first stage at which they differ holds the first "
+             "wrong number.\n\n";
   }
   if (!outcome.run.model_path.empty()) {
     out += say(es, "- Modelo: `{}`", "- Model: `{}`", outcome.run.model_path);
-    if (!outcome.run.model_hash.empty()) out += say(es, ", huella `{}`", ", hash `{}`", outcome.run.model_hash);
+    if (!outcome.run.model_hash.empty()) out += say(es, ", hash `{}`", ", hash `{}`", outcome.run.model_hash);
     out += ".\n";
   }
   out += say(es, "- Experimento: `{}`, modo {}, {}.\n", "- Experiment: `{}`, mode {}, {}.\n", outcome.experiment.id,
              isolate::name(outcome.experiment.exp), outcome.run.date);
   for (const auto* one : {&outcome.a, &outcome.b})
     if (one->fault_planted)
-      out += say(es, "- En el brazo {} se plantó un fallo a propósito.\n", "- A fault was planted in arm {} on purpose.\n",
+      out += say(es, "- En el brazo {} se inyectó un fallo a propósito.\n", "- A fault was planted in arm {} on purpose.\n",
                  one == &outcome.a ? 'A' : 'B');
   if (!outcome.a.fault_planted && !outcome.b.fault_planted && outcome.run.source == isolate::Source::isolate)
-    out += es ? "- No se plantó ningún fallo.\n" : "- No fault was planted.\n";
+    out += es ? "- No se inyectó ningún fallo.\n" : "- No fault was planted.\n";
   for (const std::string& note : outcome.run.notes) out += say(es, "- Nota: {}\n", "- Note: {}\n", note);
   return out;
 }
@@ -227,14 +238,14 @@ std::string method(const Outcome& outcome, bool es) {
   std::string out = mode(outcome, es);
   for (const PromptOutcome& prompt : outcome.prompts) {
     out += prompt.n_tokens > 0
-               ? say(es, "- Prompt `{}`: {} tokens", "- Prompt `{}`: {} tokens", prompt.id, prompt.n_tokens)
+               ? fmt::format("- Prompt `{}`: {}", prompt.id, counted(prompt.n_tokens, "token"))
                : say(es, "- Prompt `{}`: número de tokens desconocido", "- Prompt `{}`: number of tokens unknown", prompt.id);
     if (prompt.cut_from > 0)
       out += say(es, " (recortado de {} para que quepa en el contexto)", " (cut from {} to fit the context)", prompt.cut_from);
     if (!prompt.schedule_a.empty() && !prompt.schedule_b.empty())
-      out += say(es, "; filas por llamada: A {}, B {}; `decode0` leyó {} entradas KV de pasos anteriores",
-                 "; rows a call: A {}, B {}; `decode0` read {} KV slots of earlier steps", schedule(prompt.schedule_a),
-                 schedule(prompt.schedule_b), prompt.kv_slots_read);
+      out += say(es, "; filas por llamada: A {}, B {}; `decode0` leyó {} entradas KV escritas en pasos anteriores",
+                 "; rows per call: A {}, B {}; `decode0` read {} KV slots written in earlier steps",
+                 schedule(prompt.schedule_a), schedule(prompt.schedule_b), prompt.kv_slots_read);
     out += ".\n";
   }
   const auto compared = std::find_if(outcome.prompts.begin(), outcome.prompts.end(),
@@ -244,28 +255,28 @@ std::string method(const Outcome& outcome, bool es) {
                list(compared->compared_stages), spec.layers.all && es ? "todas" : spec.layers.text());
   for (const PromptOutcome& prompt : outcome.prompts) {
     if (prompt.not_exposed.empty()) continue;
-    out += say(es, "- No expuestas por la ruta elegida: {}.\n", "- Not exposed by the chosen route: {}.\n",
+    out += say(es, "- Etapas que la ruta elegida no expone: {}.\n", "- Stages that the chosen route does not expose: {}.\n",
                list(prompt.not_exposed));
     break;
   }
   out += arm('A', outcome.a, es) + arm('B', outcome.b, es);
   out += say(
       es,
-      "- Muestra de {} elementos por fila para el MAE; los veredictos usan todos los elementos (huella y esbozo). Tokens "
-      "decodificados que se comparan: {}.\n",
-      "- A slice of {} elements a row for the MAE; verdicts use all elements (hash and sketch). Decoded tokens compared: {}.\n",
+      "- El MAE se calcula sobre una muestra, como máximo los primeros {} elementos de cada fila; los veredictos usan todos "
+      "(hash y count-sketch). Tokens decodificados que se comparan: {}.\n",
+      "- The MAE is taken over a slice, at most the first {} elements of a row; verdicts use all elements (hash and "
+      "count-sketch). Decoded tokens compared: {}.\n",
       spec.sample, spec.span);
   const bool claimed = compared != outcome.prompts.end() && compared->bit_equality_claimed;
   out += claimed
              ? say(es,
                    "- Ambos brazos prometen los mismos bits: cuenta la primera fila que no es igual bit a bit; es DIVERGED si "
                    "alguna supera un MAE de {:.3e} o un RMS relativo de {:.3e}.\n",
-                   "- Both arms promise the same bits: the first row that is not bit-equal counts; DIVERGED if any exceeds a "
-                   "MAE of "
-                   "{:.3e} or a relative RMS of {:.3e}.\n",
+                   "- Both arms promise the same bits: the first row that is not bit-equal counts; DIVERGED if any exceeds an "
+                   "MAE of {:.3e} or a relative RMS of {:.3e}.\n",
                    spec.thresholds.mae, spec.thresholds.rel)
              : say(es, "- Cuenta la primera fila que supera un MAE de {:.3e} o un RMS relativo de {:.3e}.\n",
-                   "- The first row that exceeds a MAE of {:.3e} or a relative RMS of {:.3e} counts.\n", spec.thresholds.mae,
+                   "- The first row that exceeds an MAE of {:.3e} or a relative RMS of {:.3e} counts.\n", spec.thresholds.mae,
                    spec.thresholds.rel);
   return out;
 }
@@ -285,35 +296,33 @@ std::string conclusion(const Outcome& outcome, bool es) {
   if (outcome.verdict() == Verdict::agree)
     return out +
            say(es,
-               "En estos prompts no hay diferencia que encontrar entre los brazos, y la comparación encontró {} de {} errores "
-               "plantados a propósito.\n",
-               "On these prompts there is no difference to find between the arms, and the comparison found {} of {} errors "
-               "planted "
+               "Con estos prompts no se encontró ninguna diferencia entre los brazos, y la comparación detectó {} de {} "
+               "errores "
+               "inyectados a propósito.\n",
+               "On these prompts no difference between the arms was found, and the comparison found {} of {} errors planted "
                "on purpose.\n",
                outcome.controls_found(), outcome.controls.size());
   if (outcome.verdict() != Verdict::diverged)
-    return out + say(es, "De esta ejecución no se sigue ni que los brazos coincidan ni que difieran: {}.\n",
-                     "From this run it follows neither that the arms agree nor that they differ: {}.\n",
+    return out + say(es, "Esta ejecución no permite concluir ni que los brazos coincidan ni que difieran: {}.\n",
+                     "This run shows neither that the arms agree nor that they differ: {}.\n",
                      explanation(outcome.judgement.reason, language(es)));
   const auto& first = facts.diverged.front()->first;
   const bool single = facts.same_first && std::all_of(facts.diverged.begin(), facts.diverged.end(), [](const auto* prompt) {
                         return prompt->minimal.size() == 1 && !prompt->drift;
                       });
   if (single && first)
-    out += say(es,
-               "El error entra en `{}`{}: todas las filas registradas antes son iguales bit a bit en ambos brazos, y todo lo "
-               "que difiere "
-               "después puede heredarlo de ahí. ",
-               "The error enters at `{}`{}: every row recorded before it is equal bit for bit in both arms, and all that "
-               "differs after "
-               "it can inherit it from there. ",
-               name(first->stage),
-               once_per_token(first->stage) ? std::string() : say(es, " de la capa {}", " of layer {}", first->layer));
+    out += say(
+        es,
+        "El error aparece en `{}`{}: todas las filas registradas antes son iguales bit a bit en ambos brazos, y todo lo "
+        "que difiere después puede venir de ahí. ",
+        "The error enters at `{}`{}: every row recorded before it is equal bit for bit in both arms, and everything that "
+        "differs after it may come from there. ",
+        name(first->stage), once_per_token(first->stage) ? std::string() : say(es, ", capa {}", ", layer {}", first->layer));
   else
     out += firsts(facts, es) + " ";
   if (outcome.cause.state == isolate::CauseState::unexplained)
-    out += es ? "La causa no está explicada: esta ejecución la localiza, no la nombra.\n"
-              : "The cause is unexplained: this run locates it and does not name it.\n";
+    out += es ? "La causa queda sin explicar: esta ejecución dice dónde aparece el error, no por qué.\n"
+              : "The cause is unexplained: this run says where the error enters, not why.\n";
   else
     out += say(es, "Causa ({}): `{}`.\n", "Cause ({}): `{}`.\n", isolate::name(outcome.cause.state), outcome.cause.name);
   return out;
@@ -322,20 +331,21 @@ std::string conclusion(const Outcome& outcome, bool es) {
 std::string next_step(const Outcome& outcome, bool es) {
   switch (outcome.verdict()) {
     case Verdict::agree:
-      return es ? "Ver que la comparación falla donde debe, con un fallo plantado:"
-                : "See the comparison fail where it must, with a planted fault:";
+      return es ? "Comprobar, con un fallo inyectado, que la comparación lo detecta donde debe:"
+                : "See that the comparison finds a planted fault where it should:";
     case Verdict::diverged:
-      return es ? "Mirar de cerca el lugar de la primera discrepancia:" : "Look closely at the place of the first mismatch:";
+      return es ? "Examinar de cerca la primera discrepancia:" : "Look closer at the first mismatch:";
     case Verdict::expected_drift:
-      return es ? "Alinear los brazos para obtener un veredicto:" : "Align the arms for a verdict:";
+      return es ? "Alinear los brazos, para obtener un veredicto:" : "Align the arms for a verdict:";
     case Verdict::inconclusive:
     case Verdict::vacuous:
       break;
   }
   if (outcome.judgement.reason == Reason::below_threshold)
-    return es ? "Preguntar si es redondeo, que en float64 encoge:" : "Ask whether it is rounding, which shrinks in float64:";
-  return es ? "Corregir lo que impidió el juicio y repetir; para empezar:"
-            : "Put right what prevented a judgement and run again; to begin with:";
+    return es ? "Comprobar si es redondeo, que en float64 se reduce:"
+              : "Check whether it is rounding, which shrinks in float64:";
+  return es ? "Corregir lo que impidió el veredicto y repetir; para empezar:"
+            : "Fix what prevented a verdict and run again; to begin with:";
 }
 
 }  // namespace greta::report::prose

@@ -31,7 +31,7 @@ std::string arm_line(char letter, const isolate::ArmOutcome& arm) {
   if (arm.threads > 0) out += fmt::format(", {} thread{}", arm.threads, arm.threads == 1 ? "" : "s");
   if (!arm.build.empty()) out += fmt::format(", build {}", arm.build);
   if (!arm.schedules.empty() && !arm.schedules.front().second.empty())
-    out += fmt::format(", rows a call {} ({})", schedule(arm.schedules.front().second), arm.schedules.front().first);
+    out += fmt::format(", rows per call {} ({})", schedule(arm.schedules.front().second), arm.schedules.front().first);
   if (arm.fault_planted) out += ", a fault is planted";
   return out + "\n";
 }
@@ -52,10 +52,10 @@ std::string table(const Outcome& outcome) {
     };
     const auto& row = prompt.table;
     out += fmt::format("{:<{}}  {:>6}  {:<{}}  {:>9}  {:>9}  {:>7}  {:>7}  {:>8}  {} ({})\n", prompt.id, id_width,
-                       prompt.n_tokens, first_of(prompt), first_width, size(&isolate::Difference::mae),
-                       size(&isolate::Difference::rel), token_of(row.prefill_last_top1), token_of(row.decode0_top1),
-                       row.collapse ? (*row.collapse ? "true" : "false") : "-", isolate::name(prompt.judgement.verdict()),
-                       isolate::name(prompt.judgement.reason));
+                       prompt.n_tokens > 0 ? fmt::format("{}", prompt.n_tokens) : "-", first_of(prompt), first_width,
+                       size(&isolate::Difference::mae), size(&isolate::Difference::rel), token_of(row.prefill_last_top1),
+                       token_of(row.decode0_top1), row.collapse ? (*row.collapse ? "true" : "false") : "-",
+                       isolate::name(prompt.judgement.verdict()), isolate::name(prompt.judgement.reason));
   }
   return out;
 }
@@ -99,7 +99,7 @@ std::string tops(const PromptOutcome& prompt) {
     if (!top) return std::string("no logits");
     if (top->top2 < 0) return fmt::format("{}", top->top1);
     return fmt::format("{} then {}, gap {:.3g}{}", top->top1, top->top2, top->gap(),
-                       top->tie ? " (a tie, to the lowest id)" : "");
+                       top->tie ? " (a tie, resolved to the lowest id)" : "");
   };
   return fmt::format("top-1       {}: A {}; B {}\n", prompt.id, one(prompt.top_a), one(prompt.top_b));
 }

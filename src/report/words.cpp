@@ -16,10 +16,28 @@ using isolate::OperandEvidence;
 
 bool spanish(Language language) { return language == Language::spanish; }
 
+/// "x_after_attn layer 0 position 2".
+std::string row(const isolate::StageRow& one, bool es) {
+  if (once_per_token(one.stage)) return say(es, "`{}` (posición {})", "`{}` position {}", name(one.stage), one.position);
+  return say(es, "`{}` (capa {}, posición {})", "`{}` layer {} position {}", name(one.stage), one.layer, one.position);
+}
+
+/// "B read x_after_attn layer 0 position 0, where position 2 was due".
+std::string reading(char arm, const isolate::StageRow& read, const isolate::StageRow& due, bool es) {
+  std::string out = say(es, "{} leyó {}", "{} read {}", arm, row(read, es));
+  if (read == due) return out + (es ? ", como debía" : ", as it should");
+  if (read.stage == due.stage && read.layer == due.layer)
+    return out + say(es, ", cuando le correspondía la posición {}", ", where position {} was due", due.position);
+  return out + say(es, ", cuando le correspondía {}", ", where {} was due", row(due, es));
+}
+
 std::string odd_operand(const OperandEvidence& operand, bool es) {
+  if (operand.read_a && operand.read_b && operand.due && (*operand.read_a != *operand.due || *operand.read_b != *operand.due))
+    return say(es, "operando `{}`: {}; {}", "operand `{}`: {}; {}", operand.name,
+               reading('B', *operand.read_b, *operand.due, es), reading('A', *operand.read_a, *operand.due, es));
   if (!operand.same_origin || operand.a != operand.b)
-    return say(es, "el operando `{}` es `{}` en A y `{}` en B", "operand `{}` is `{}` in A and `{}` in B", operand.name,
-               operand.a, operand.b);
+    return say(es, "operando `{}`: `{}` en A, `{}` en B", "operand `{}`: `{}` in A, `{}` in B", operand.name, operand.a,
+               operand.b);
   if (!operand.b_is_what_was_written)
     return say(es, "el operando `{}` que leyó el brazo B no es lo que escribió `{}`",
                "operand `{}` as arm B read it is not what `{}` wrote", operand.name, operand.b);
@@ -65,19 +83,20 @@ std::string schedule(const std::vector<std::int32_t>& rows) {
 
 std::string evidence(const Mismatch& mismatch, Language language) {
   const bool es = spanish(language);
-  if (mismatch.operands.empty()) return es ? "los operandos no se registraron" : "its operands were not recorded";
+  if (mismatch.operands.empty()) return es ? "no se registraron los operandos" : "its operands were not recorded";
   std::vector<std::string> odd;
   for (const OperandEvidence& operand : mismatch.operands)
     if (!operand.b_is_what_was_written || !operand.same_origin || !operand.equal) odd.push_back(odd_operand(operand, es));
   if (!odd.empty()) return fmt::format("{}", fmt::join(odd, "; "));
-  return es ? "todos los operandos leídos son iguales en ambos brazos: es la propia operación la que calculó otra cosa"
-            : "all operands as read are equal in both arms: the op itself computed something else";
+  return es ? "todos los operandos leídos son iguales en ambos brazos: es la propia operación la que dio otro resultado"
+            : "both arms read equal operands: the op itself computed something else";
 }
 
 std::string measures(const isolate::Difference& d, Language language) {
   const bool es = spanish(language);
   std::string out = fmt::format("MAE {}", scientific(d.mae, language));
-  if (d.max_abs) out += say(es, ", máximo {:.3e} en el elemento {}", ", largest {:.3e} at element {}", *d.max_abs, d.max_index);
+  if (d.max_abs)
+    out += say(es, ", error máximo {:.3e} en el elemento {}", ", largest error {:.3e} at element {}", *d.max_abs, d.max_index);
   if (d.rel) out += say(es, ", RMS relativo {:.3e}", ", relative RMS {:.3e}", *d.rel);
   if (!d.rel && d.rms) out += say(es, ", RMS absoluto {:.3e}", ", absolute RMS {:.3e}", *d.rms);
   if (d.cosine) out += say(es, ", coseno {:.9f}", ", cosine {:.9f}", *d.cosine);
@@ -120,32 +139,34 @@ std::string collapse(const isolate::Outcome& outcome, Language language) {
   const bool es = spanish(language);
   const auto& found = outcome.collapse;
   const int measured = summarise(outcome).measured;
-  if (measured == 0) return es ? "No hay logits de los que juzgar un colapso." : "There are no logits to judge a collapse by.";
+  if (measured == 0)
+    return es ? "No hay logits con los que juzgar si hay colapso." : "There are no logits to judge a collapse by.";
   if (found.value)
-    return say(es, "Hay colapso: {} de {} prompts dan el token {} en decode0, y prefill_last da otro en al menos uno de ellos.",
-               "Collapse: {} of {} prompts give token {} at decode0, and prefill_last gives another in at least one of them.",
-               found.rows, measured, found.id);
-  return say(es, "No hay colapso: {} de {} prompts dan el token {} en decode0.",
-             "No collapse: {} of {} prompts give token {} at decode0.", found.rows, measured, found.id);
+    return say(
+        es, "Hay colapso: {} de {} prompts dan el token {} en `decode0`, y `prefill_last` da otro en al menos uno de ellos.",
+        "Collapse: {} of {} prompts give token {} at `decode0`, and `prefill_last` gives another in at least one of them.",
+        found.rows, measured, found.id);
+  return say(es, "No hay colapso: {} de {} prompts dan el token {} en `decode0`.",
+             "No collapse: {} of {} prompts give token {} at `decode0`.", found.rows, measured, found.id);
 }
 
 std::string controls(const isolate::Outcome& outcome, Language language) {
   const bool es = spanish(language);
-  if (outcome.controls.empty()) return es ? "no se plantó ninguno" : "none was planted";
+  if (outcome.controls.empty()) return es ? "no se inyectó ninguno" : "none was planted";
   const bool in_memory = outcome.controls.front().in_memory;
-  std::string out = say(es, "{} de {} encontrados en su sitio", "{} of {} found at their place", outcome.controls_found(),
+  std::string out = say(es, "{} de {} detectados en su lugar", "{} of {} found at their place", outcome.controls_found(),
                         outcome.controls.size());
   if (es) {
     out += in_memory ? " (en memoria: se alteró un registro, no la ejecución)"
-                     : " (el paso de decode se repitió con la perturbación plantada en las operaciones)";
+                     : " (se repitió el paso de decode con la perturbación inyectada en las operaciones)";
   } else {
     out += in_memory ? " (in memory: one record was altered, not the run)"
                      : " (the decode step was run again with the perturbation planted in its ops)";
   }
   for (const auto& control : outcome.controls) {
     if (control.found) continue;
-    out += say(es, "; el de `{}` ({}) se encontró en: {}", "; that of `{}` ({}) was found at: {}", name(control.spec.stage),
-               control.spec.magnitude(), es && control.where == "nothing" ? "ningún sitio" : control.where);
+    out += say(es, "; el de `{}` ({}) se detectó en: {}", "; that of `{}` ({}) was found at: {}", name(control.spec.stage),
+               control.spec.magnitude(), es && control.where == "nothing" ? "ninguna parte" : control.where);
     break;
   }
   return out;

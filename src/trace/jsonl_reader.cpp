@@ -131,7 +131,9 @@ class JsonlReader {
   struct Seen {
     std::int32_t last = -1, first_decode = -1;
   };
-  std::vector<Seen> seen_;  // positions of prefill_last and of the first decode step, of each capture
+  // Positions of prefill_last and of the first decode step, of each capture; only those that a line gave: an assumed one says
+  // nothing of the prompt's length.
+  std::vector<Seen> seen_;
 };
 
 void JsonlReader::dispatch(const json::Value& object) {
@@ -207,8 +209,8 @@ void JsonlReader::take_trace(TraceLine line) {
   Capture& capture = captures_[index];
   StageRecord& record = line.record;
   record.position = *position;
-  if (line.place.phase.last) seen_[index].last = *position;
-  if (record.phase == Phase::decode && !record.reread) {
+  if (line.place.phase.last && line.place.position) seen_[index].last = *position;
+  if (record.phase == Phase::decode && !record.reread && line.place.position) {
     std::int32_t& first = seen_[index].first_decode;
     const std::int32_t decode0 = *position - std::max(line.place.phase.decode, 0);
     first = first < 0 ? decode0 : std::min(first, decode0);
@@ -229,7 +231,7 @@ void JsonlReader::take_logits(LogitsLine line) {
   const std::size_t index = capture_of(line.place);
   Capture& capture = captures_[index];
   line.record.position = *position;
-  if (line.place.phase.last) seen_[index].last = *position;
+  if (line.place.phase.last && line.place.position) seen_[index].last = *position;
   const auto [met, is_new] = logits_.try_emplace({index, *position, line.record.step}, Met{capture.logits.size(), number_});
   if (!is_new) {
     const bool same = logits_line(capture, capture.logits[met->second.index]) == logits_line(capture, line.record);

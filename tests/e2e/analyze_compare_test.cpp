@@ -143,6 +143,33 @@ TEST_F(AnalyzeCompare, NameMapsAreCheckedAndUsed) {
   }
 }
 
+TEST_F(AnalyzeCompare, PhasePointAndSampleAreEnoughForAVerdict) {
+  const auto trace = [](const char* decoded) {
+    return std::string(R"({"phase":"prefill_last","point":"x_in","sample":[1,2]}
+{"phase":"prefill_last","point":"ffn_norm","sample":[1,2]}
+{"phase":"prefill_last","top1_id":1}
+{"phase":"decode0","point":"x_in","sample":[1,2]}
+{"phase":"decode0","top1_id":2}
+)") + R"({"phase":"decode0","point":"ffn_norm","sample":)" +
+           decoded + "}\n";
+  };
+  fs::create_directory(path("minimal"));
+  write_file(path("minimal") + "/p6_long.jsonl", trace("[1,3]"));
+  const CommandResult result = greta({"analyze", "--dir", path("minimal")});
+  EXPECT_EQ(result.exit_code, 1) << result.err;
+  // MAE of [1,2] and [1,3] is 0.5; what the lines do not hold is None, the logits' mean too.
+  EXPECT_NE(result.out.find("p6_long\tE1\tffn_norm\t0.5\tNone\tNone\tNone\tNone\tNone\tNone\t1\t2\tfalse\t0\t"),
+            std::string::npos)
+      << result.out;
+  // Without layer-0 x_in nothing shows that both read the same token: it is said so, not that the prompt has one token.
+  std::string without = trace("[1,3]");
+  for (std::size_t at; (at = without.find("x_in")) != std::string::npos;) without.replace(at, 4, "wo_out");
+  write_file(path("minimal") + "/p6_long.jsonl", without);
+  const CommandResult misaligned = greta({"analyze", "--dir", path("minimal")});
+  EXPECT_EQ(misaligned.exit_code, 2);
+  EXPECT_NE(misaligned.err.find("INCONCLUSIVE (misaligned)"), std::string::npos) << misaligned.err;
+}
+
 TEST_F(AnalyzeCompare, AsDesignedIsMeasuredByBoth) {
   ASSERT_EQ(greta({"isolate", path("own.toml"), "--model", path("m.gguf"), "--exp", "E0", "--out", path("e0")}).exit_code, 0);
   const CommandResult run = greta({"analyze", "--dir", path("e0"), "--out", path("t.txt"), "--json"});

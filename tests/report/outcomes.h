@@ -19,6 +19,7 @@ inline isolate::Outcome frame() {
   outcome.run.command = "greta isolate --fault b3_41";
   outcome.run.next_base = "greta isolate --fault b3_41";
   outcome.run.run_dir = "artifacts/alignment/2026-02-07/b3_41";
+  outcome.run.analyze_command = "greta analyze --dir artifacts/alignment/2026-02-07/b3_41 --out b3_41_analysis.txt";
   for (isolate::ArmOutcome* arm : {&outcome.a, &outcome.b}) {
     arm->backend = "cpu";
     arm->plan = "reference";
@@ -106,6 +107,8 @@ inline isolate::PromptOutcome diverged_prompt(const std::string& id, int tokens,
   x.b_is_what_was_written = false;
   x.a = isolate::place(Stage::x_after_attn, 0, tokens - 1);
   x.b = isolate::place(Stage::x_after_attn, 0, 0);
+  x.read_a = x.due = isolate::StageRow{Stage::x_after_attn, 0, tokens - 1};
+  x.read_b = isolate::StageRow{Stage::x_after_attn, 0, 0};
   isolate::OperandEvidence weight;
   weight.name = "weight";
   weight.equal = true;
@@ -168,6 +171,7 @@ inline isolate::Outcome misaligned() {
   outcome.run.source = isolate::Source::compare;
   outcome.run.command = outcome.run.next_base = "greta compare a.jsonl b.jsonl";
   outcome.run.run_dir.clear();
+  outcome.run.analyze_command.clear();
   outcome.run.model_path.clear();
   outcome.a = outcome.b = {};
   outcome.a.foreign = outcome.b.foreign = true;

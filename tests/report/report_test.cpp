@@ -153,7 +153,7 @@ TEST(Markdown, SectionsStandInTheReportsOrder) {
   for (const char* part : {"# B3.41 Post-WO Collapse Isolation (prefill_last vs decode0)\n", "## Resumen Ejecutivo",
                            "## Contexto", "## Metodología", "## Resultados", "Source: ", "### Interpretación", "## Comandos",
                            "## Conclusión", "## Próximo paso", "## Executive Summary", "## Context", "## Method", "## Results",
-                           "Source: ", "### Interpretation", "## Commands", "## Conclusion", "## Next step"}) {
+                           "Source: ", "### Interpretation", "## Commands that reproduce the run", "## Conclusion", "## Next step"}) {
     const auto found = text.find(part, at);
     ASSERT_NE(found, std::string::npos) << part;
     at = found + 1;

@@ -132,6 +132,8 @@ TEST(ForeignJsonl, PhasePointAndSampleAreEnoughForATable) {
   EXPECT_EQ(read.captures[0].records.at(0).position, read.captures[1].records.at(0).position);
   EXPECT_EQ(read.captures[0].logits.at(0).top1_id, 1);
   EXPECT_EQ(read.captures[1].logits.at(0).top1_id, 2);
+  EXPECT_EQ(read.captures[0].n_prompt, 0);  // unknown: an assumed position is no length
+  EXPECT_EQ(read.captures[1].n_prompt, 0);
   // What was assumed is said, and enough to keep anybody from concluding that the arms agree.
   EXPECT_GT(lines_lost(read.issues), 0);
   EXPECT_NE(issues_of(read.issues).find("pos_id"), std::string::npos);
