@@ -57,7 +57,7 @@ struct Setup {
 /// --chat makes chats of the prompts of the command line; those of an experiment say themselves whether they are.
 void choose_chats(const Options& options, isolate::ExperimentSpec& spec) {
   if (options.chat.chat) {
-    if (options.prompt_files.empty() && options.prompt.empty())
+    if (options.prompt_files.empty() && !options.prompt)
       fail("--chat is about --prompt and --prompt-file, and neither is given; in an experiment write chat = true");
     for (isolate::PromptSpec& prompt : spec.prompts) {
       prompt.chat = true;
