@@ -102,7 +102,7 @@ TEST(ArchitecturesFaults, AreFoundAtTheStagesOfTheirOwn) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(All, Architectures, testing::ValuesIn(cases()), [](const auto& info) { return info.param.name; });
+INSTANTIATE_TEST_SUITE_P(All, Architectures, testing::ValuesIn(cases()), [](const auto& one) { return one.param.name; });
 
 }  // namespace
 }  // namespace greta::test

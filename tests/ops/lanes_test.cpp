@@ -47,6 +47,7 @@ void load_row_of(DType dtype, const std::byte* row, std::int64_t n, float* out) 
     case DType::q6_k: return load_all<DType::q6_k>(row, n, out);
     case DType::iq4_nl: return load_all<DType::iq4_nl>(row, n, out);
     case DType::iq4_xs: return load_all<DType::iq4_xs>(row, n, out);
+    case DType::q8_f32: return;  // activations are not read this way
   }
   // clang-format on
 }

@@ -36,7 +36,7 @@ Capture run(const Model& model, DType kv_type, int not_turned = -1) {
   options.after_shift = true;
   Recorder recorder(header, options, weights);
   RecordingOps recording(*route, &recorder);
-  FaultyOps faulty(recording, {}, model.config.n_layers, header.n_prompt);
+  FaultyOps faulty(recording, *route, {model, header.n_prompt}, {});
   Session session(model, plan, faulty, kv);
   const auto all = tokens();
   session.prefill(std::span(all).first(kPrefix), 0, 4, 1 << 20, &recorder, [](const TensorView&) {});
