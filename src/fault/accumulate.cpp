@@ -1,7 +1,10 @@
 // Sums kept in binary16: in matrix products, in q.k, in the mixture of values.
+#include <algorithm>
 #include <array>
 #include <cmath>
+#include <limits>
 
+#include "core/activation_blocks.h"
 #include "core/half.h"
 #include "fault/attention_parts.h"
 #include "fault/catalogue.h"
@@ -95,6 +98,33 @@ void plant_half(const FaultSpec& fault, WrongCall& call) {
   });
 }
 
+constexpr std::array kQuantised{Stage::attn_norm_q8, Stage::attn_out_q8, Stage::ffn_norm_q8, Stage::ffn_act_q8, Stage::lm_head_in_q8};
+
+constexpr std::array kInverseKeys{
+    FaultKey{.name = "bits", .fallback = "11", .doc = "significant bits of the inverse (binary16 has 11)", .min = 1, .max = 24}};
+
+/// 1 / d in `bits` significant bits; infinite beyond binary16's largest number.
+double short_inverse(float d, std::int64_t bits) {
+  int exponent = 0;
+  const double fraction = std::frexp(1.0 / static_cast<double>(d), &exponent);
+  const double rounded = std::ldexp(std::nearbyint(std::ldexp(fraction, static_cast<int>(bits))), exponent - static_cast<int>(bits));
+  return rounded > 65504.0 ? std::numeric_limits<double>::infinity() : rounded;
+}
+
+void plant_inverse(const FaultSpec& fault, WrongCall& call) {
+  call.instead(fault, [&fault, &call] {
+    for (std::int64_t r = 0; r < call.n_rows(); ++r) {
+      const std::vector<double> x = row_as_double(call.x, r);
+      auto* blocks = call.out.row_as<BlockQ8F32>(r);
+      for (std::size_t i = 0; i < x.size(); ++i) {
+        BlockQ8F32& block = blocks[i / kActivationBlock];
+        const double code = x[i] == 0 ? 0.0 : std::nearbyint(x[i] * short_inverse(block.d, fault.integer("bits")));
+        block.q[i % kActivationBlock] = static_cast<std::int8_t>(std::clamp(code, -127.0, 127.0));
+      }
+    }
+  });
+}
+
 const auto kRows = std::to_array<FaultInfo>({
     {.name = "f16-accumulate",
      .family = "accumulate",
@@ -105,6 +135,17 @@ const auto kRows = std::to_array<FaultInfo>({
      .stages = kSums,
      .shows = ShowsIn::kernel,
      .plant = plant_half},
+    {.name = "inverse-scale-f16",
+     .family = "accumulate",
+     .doc = "activations are quantised with the inverse of their block's scale in binary16: 11 bits, and infinite for small blocks",
+     .found_at = "STAGE (omitted: all of them, found at the first)",
+     .idle = "where no code changes by it",
+     .needs = "a plan that quantises activations (q8), and weights of a block type",
+     .stands_for = "fp16 denormal inverse scale overflows (llama.cpp#27413)",
+     .stages = kQuantised,
+     .keys = kInverseKeys,
+     .shows = ShowsIn::kernel,
+     .plant = plant_inverse},
 });
 
 }  // namespace

@@ -38,6 +38,7 @@ class Sweeper {
     for (const std::string& fault : faults) arguments.insert(arguments.end(), {"--fault", fault});
     if (plant.chunk > 0) arguments.insert(arguments.end(), {"--arm-b", "chunk=" + std::to_string(plant.chunk)});
     if (plant.batch > 1) arguments.insert(arguments.end(), {"--arm-b", "batch=" + std::to_string(plant.batch)});
+    if (plant.plan != "reference") arguments.insert(arguments.end(), {"--plan", plant.plan});
     if (plant.shift) arguments.insert(arguments.end(), {"--shift", "1:2"});
     return greta(arguments);
   }

@@ -147,7 +147,7 @@ TEST(FaultyOps, OperandsOfAWrongKernelAreRecordedAsTheyWereRightly) {
   }
 }
 
-TEST(FaultyOps, EveryKindActsOnPlanFloat64Too) {
+TEST(FaultyOps, KindsWithLoopsOfTheirOwnActOnPlanFloat64Too) {
   for (const char* fault : {"layernorm-for-rmsnorm@decode:layer=1", "f16-accumulate@decode:layer=1:stage=attn_scores", "softmax-no-max@decode:layer=1",
                             "mask-off-by-one@decode:layer=1", "merge-empty-chunk@decode:layer=1", "uninitialised-tail@decode:layer=1:stage=q",
                             "kv-stale@decode:layer=1", "residual-source@decode:layer=1", "logits-row@decode"})

@@ -32,6 +32,7 @@ struct Plant {
   int (*found_at)(const PlantPlace&) = nullptr;  // position; nullptr: its own
   int batch = 1;                                 // of arm B
   bool shift = false;  // with a context shift of 1:2, which fills slots 1, 2 and 3: these are the places then
+  std::string plan = "reference";
   bool in_process() const { return batch == 1 && !shift; }  // the others need the command line's arms
   bool fixed_layer() const { return kind == "embedding-row" || kind == "embedding-scale"; }
   std::string text(const PlantPlace& place) const {
@@ -53,6 +54,11 @@ inline std::string_view in_window(const PlantPlace& p) { return p.position < 4 ?
 inline std::string_view same_first(const PlantPlace& p) { return p.position == 0 ? "all sequences begin with the same token" : ""; }
 inline std::string_view no_logits(const PlantPlace& p) { return p.prefill ? "arm B computes no logits in prefill" : ""; }
 }  // namespace idle
+
+inline Plant on_plan(std::string plan, Plant plant) {
+  plant.plan = std::move(plan);
+  return plant;
+}
 
 inline std::vector<Plant> all_plants() {
   using S = Stage;
@@ -113,6 +119,17 @@ inline std::vector<Plant> all_plants() {
       {"tail-dropped", "stage=mlp_out:block=8", S::mlp_out, "q8_0"},
       {"block-scale", "", S::q, "q8_0"},
       {"block-scale", "stage=mlp_out:as=one:block=2", S::mlp_out, "q8_0"},
+      {"block-scale", "stage=mlp_out:block=1", S::mlp_out, "q6_k"},
+      {"block-min", "", S::q, "q4_1"},
+      {"block-min", "stage=mlp_out:block=2", S::mlp_out, "q4_k"},
+      on_plan("q8", {"inverse-scale-f16", "bits=4", S::attn_norm_q8, "q8_0"}),
+      on_plan("q8", {"inverse-scale-f16", "stage=ffn_act_q8:bits=5", S::ffn_act_q8, "q8_0"}),
+      on_plan("q8", {"perturb", "stage=ffn_norm_q8:index=40", S::ffn_norm_q8, "q8_0"}),
+      on_plan("q8", {"stale-input", "stage=attn_out_q8:from=attn_out:row=0", S::attn_out_q8, "q8_0", idle::own_row}),
+      on_plan("q8", {"tail-dropped", "stage=mlp_out", S::mlp_out, "q8_0"}),
+      on_plan("q8", {"block-scale", "stage=k", S::k, "q8_0"}),
+      on_plan("q8", {"row-shifted", "stage=wo_out", S::wo_out, "q8_0"}),
+      on_plan("q8", {"logits-row", "", S::logits, "q8_0", idle::no_logits}),
       {"f16-accumulate", "", S::q},
       {"f16-accumulate", "stage=attn_scores", S::attn_scores},
       {"f16-accumulate", "stage=attn_out", S::attn_out},

@@ -75,7 +75,7 @@ TEST(FaultSpec, ErrorsNameWhatIsWrongAndWhatIsKnown) {
   EXPECT_THAT(error_of("rmsnorm-epsilon@decode:eps=nan"), HasSubstr("eps=nan is out of range"));
   EXPECT_THAT(error_of("stale-input@decode:stage=ffn_norm"), HasSubstr("needs from="));
   EXPECT_THAT(error_of("kv-slot-shift@decode:delta=99999"), HasSubstr("delta=99999 is out of range: -64 to 64"));
-  EXPECT_THAT(error_of("kv-slot-shift@decode:delta=99999999999999"), HasSubstr("not a number that fits"));
+  EXPECT_THAT(error_of("kv-slot-shift@decode:delta=99999999999999999999"), HasSubstr("not a number that fits"));
 }
 
 TEST(FaultSpec, FallbacksStandWhereNothingIsGiven) {

@@ -2,6 +2,7 @@
 // run is where the fault was planted, or the fault changed nothing where that was said in advance.
 #include <gtest/gtest.h>
 
+#include <cstdio>
 #include <map>
 #include <set>
 
@@ -19,7 +20,7 @@ SynthSpec shape(const std::string& model) {
   spec.n_layers = 3;
   spec.seed = 11;
   if (model == "factors") spec.rope_theta = 500000.0, spec.rope_factor = 32.0;
-  if (model == "q8_0") spec.dtype = DType::q8_0;
+  if (const auto dtype = dtype_from_name(model)) spec.dtype = *dtype;
   if (model == "qwen2" || model == "qwen3" || model == "gemma2") set_architecture(spec, model);
   if (model == "window") set_architecture(spec, "mistral"), spec.window = 4;
   return spec;
@@ -32,34 +33,44 @@ const Model& model_of(const std::string& name) {
   return *model;
 }
 
-const Capture& healthy_run(const std::string& model, int chunk) {
-  static std::map<std::pair<std::string, int>, Capture> known;
-  const auto [entry, is_new] = known.try_emplace({model, chunk});
-  if (is_new) entry->second = test::traced_run(model_of(model), {}, chunk).capture;
+const Capture& healthy_run(const Plant& plant) {
+  static std::map<std::tuple<std::string, std::string, int>, Capture> known;
+  const auto [entry, is_new] = known.try_emplace({plant.model, plant.plan, plant.chunk});
+  if (is_new) entry->second = test::traced_run(model_of(plant.model), {}, plant.chunk, plant.plan).capture;
   return entry->second;
 }
 
+struct Counts {
+  int planted = 0, found = 0, idle = 0;
+};
+
 /// Found where it must be, or idle where that was foretold.
-void check(const Plant& plant, const PlantPlace& place) {
+void check(const Plant& plant, const PlantPlace& place, Counts& counts) {
   const std::string text = plant.text(place);
   SCOPED_TRACE(text);
-  const test::TracedRun run = test::traced_run(model_of(plant.model), {text}, plant.chunk);
+  const test::TracedRun run = test::traced_run(model_of(plant.model), {text}, plant.chunk, plant.plan);
+  ++counts.planted;
   const std::string_view why = plant.idle == nullptr ? "" : plant.idle(place);
-  const auto first = test::first_difference(healthy_run(plant.model, plant.chunk), run.capture);
+  const auto first = test::first_difference(healthy_run(plant), run.capture);
   if (!why.empty()) {
     EXPECT_EQ(run.effects, 0) << "was to be idle: " << why;
     EXPECT_FALSE(first) << "was to be idle: " << why;
+    counts.idle += run.effects == 0 && !first ? 1 : 0;
     return;
   }
   EXPECT_GT(run.effects, 0);
   ASSERT_TRUE(first) << "nothing differs";
+  const int layer = once_per_token(plant.stage) ? place.n_layers : place.layer;
+  const int position = plant.found_at == nullptr ? place.position : plant.found_at(place);
   EXPECT_EQ(first->stage, plant.stage) << name(first->stage);
-  EXPECT_EQ(first->layer, once_per_token(plant.stage) ? place.n_layers : place.layer);
-  EXPECT_EQ(first->position, plant.found_at == nullptr ? place.position : plant.found_at(place));
+  EXPECT_EQ(first->layer, layer);
+  EXPECT_EQ(first->position, position);
+  counts.found += first->stage == plant.stage && first->layer == layer && first->position == position ? 1 : 0;
 }
 
 TEST(FaultSweep, EveryPlantIsFoundAtItsPlaceOrIdleAsForetold) {
   const std::int32_t n = test::kSweepPrompt;
+  Counts counts;
   for (const Plant& plant : test::all_plants()) {
     if (!plant.in_process()) continue;
     for (const bool prefill : {false, true})
@@ -67,9 +78,12 @@ TEST(FaultSweep, EveryPlantIsFoundAtItsPlaceOrIdleAsForetold) {
         for (const int layer : {0, 1, 2}) {
           if (layer > 0 && (plant.fixed_layer() || once_per_token(plant.stage))) continue;
           const int call_first = !prefill ? position : plant.chunk > 0 ? position / plant.chunk * plant.chunk : 0;
-          check(plant, {prefill, layer, position, call_first, 3});
+          check(plant, {prefill, layer, position, call_first, 3}, counts);
         }
   }
+  std::printf("planted %d, found at their place %d, without effect as foretold %d\n", counts.planted, counts.found, counts.idle);
+  EXPECT_EQ(counts.found + counts.idle, counts.planted);
+  EXPECT_GT(counts.planted, 1500);
 }
 
 TEST(FaultSweep, TheTableHasEveryKind) {

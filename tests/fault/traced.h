@@ -24,7 +24,8 @@ struct TracedRun {
 };
 
 /// Arm B of an aligned comparison: all tokens of the prompt but the last are prefilled, the rest decoded.
-inline TracedRun traced_run(const Model& model, const std::vector<std::string>& faults, int chunk = 0, const char* plan_name = "reference") {
+inline TracedRun traced_run(const Model& model, const std::vector<std::string>& faults, int chunk = 0,
+                            const std::string& plan_name = "reference") {
   const Plan plan = make_plan(plan_name, std::nullopt, {});
   const auto n = static_cast<std::int32_t>(kSweepTokens.size());
   ThreadPool pool(1);
