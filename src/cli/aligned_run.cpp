@@ -77,6 +77,9 @@ std::int32_t AlignedRun::decode_start() const {
   return context_.experiment.exp == isolate::ExpMode::aligned ? n_prompt_ - 1 : n_prompt_;
 }
 
+/// Arm A has logits of the prompt's last row, and of every row that arm B decodes.
+std::int32_t AlignedRun::first_logits() const { return std::min(decode_start(), n_prompt_ - 1); }
+
 Capture AlignedRun::header(char arm) const {
   Capture capture;
   capture.prompt_id = prompt_id_;
@@ -147,7 +150,7 @@ Capture AlignedRun::run_a(const std::set<RecordKey>& also) {
   const RunContext& c = context_;
   const auto n_all = static_cast<std::int32_t>(tokens_.size());
   const auto exact = start(c.model_a, c.arm_a, n_prompt_, header('a'), also);
-  exact->prefill(rows_until(n_prompt_), first_, n_prompt_ - 1, {});
+  exact->prefill(rows_until(n_prompt_), first_, first_logits(), {});
   Capture capture = exact->take_capture();
   full_a_ = exact->full_tensors();
   effects_a_ = exact->fault_effects();
@@ -155,7 +158,7 @@ Capture AlignedRun::run_a(const std::set<RecordKey>& also) {
 
   // The span adds: rows from n on come from one prefill of all n+S-1 rows, those before stay the exact ones.
   const auto spanned = start(c.model_a, c.arm_a, n_all, header('a'), also);
-  spanned->prefill(rows_until(n_all), first_, n_prompt_ - 1, {});
+  spanned->prefill(rows_until(n_all), first_, first_logits(), {});
   add_counts(effects_a_, spanned->fault_effects());
   Capture longer = spanned->take_capture();
   capture.fault_effects = std::accumulate(effects_a_.begin(), effects_a_.end(), std::int64_t{0});

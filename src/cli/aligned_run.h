@@ -68,6 +68,7 @@ class AlignedRun {
   std::span<const std::int32_t> rows_until(std::int32_t end) const;
   std::vector<std::int32_t> declared_schedule(const ArmSpec& spec, std::int32_t prefill_end, std::int32_t decodes) const;
   std::int32_t decode_start() const;
+  std::int32_t first_logits() const;
 
   const RunContext& context_;
   std::string prompt_id_;

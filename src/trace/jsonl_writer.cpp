@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <array>
+#include <limits>
 #include <map>
 #include <set>
 #include <tuple>
@@ -23,12 +24,13 @@ void append_place(json::ObjectWriter& object, const Capture& capture, Phase phas
 }
 
 /// seq_len: rows of the forward call; tokens_total: rows up to its end; token_index: the row in the call (negative for a KV
-/// slot of an earlier one). Left out where the schedule is not known.
+/// slot of an earlier one). Left out where the schedule is not known, or counts more rows than positions can have.
 void append_call(json::ObjectWriter& object, const Capture& capture, const StageRecord& record) {
   if (record.step < 0 || static_cast<std::size_t>(record.step) >= capture.schedule.size()) return;
   std::int64_t start = 0;
   for (std::int32_t s = 0; s < record.step; ++s) start += capture.schedule[static_cast<std::size_t>(s)];
   const std::int64_t rows = capture.schedule[static_cast<std::size_t>(record.step)];
+  if (start + rows > std::numeric_limits<std::int32_t>::max()) return;
   object.field("seq_len", rows).field("tokens_total", start + rows).field("token_index", record.position - start);
 }
 

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <filesystem>
 #include <nlohmann/json.hpp>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -69,6 +70,26 @@ TEST_P(Architectures, PrefillAndDecodeAgreeBitForBitOverASpan) {
     controlled.push_back(control["stage"]);
   }
   for (const std::string& stage : GetParam().stages) EXPECT_THAT(controlled, ::testing::Contains(stage));
+}
+
+/// The same on 8-bit activations: integer products, of block-quantised weights.
+TEST(ArchitecturesQ8, PrefillAndDecodeAgreeBitForBit) {
+  const TemporaryDirectory folder;
+  for (const std::string architecture : {"mistral", "qwen2", "qwen3", "gemma2", "gemma3"}) {
+    const std::string model = folder.path() / (architecture + ".gguf");
+    std::vector<std::string> arguments{"models", "synth",  "--arch", architecture, "--type", "q8_0",  "--layers",
+                                       "2",      "--seed", "3",      "--context",  "256",    "--out", model};
+    if (architecture.find("qwen") == std::string::npos) arguments.insert(arguments.end(), {"--window", "9"});
+    ASSERT_EQ(greta(arguments).exit_code, 0);
+    const CommandResult agreed = greta({"isolate", "--model", model, "--prompt", kPrompt, "--span", "16", "--plan", "q8",
+                                        "--out", folder.path() / architecture, "--json"});
+    EXPECT_EQ(agreed.exit_code, 0) << architecture << ": " << agreed.err;
+    const auto verdict = nlohmann::json::parse(agreed.out);
+    EXPECT_EQ(verdict["reason"], "bit_equal") << architecture;
+    std::set<std::string> controlled;
+    for (const auto& control : verdict["control"]) controlled.insert(control["stage"].get<std::string>());
+    EXPECT_TRUE(controlled.contains("attn_norm_q8")) << architecture;  // it did quantise
+  }
 }
 
 /// Element 0 of a row of scores is key 0 for head 0. Where a window hides it, no perturbation moves it: refused, never a

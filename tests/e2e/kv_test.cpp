@@ -29,6 +29,7 @@ class Kv : public testing::Test {
  protected:
   void SetUp() override { make_model("64", "2"); }
   void make_model(const char* d_model, const char* heads) {
+    std::filesystem::remove(model_);
     ASSERT_EQ(greta({"models", "synth", "--shape", "tiny", "--layers", "2", "--d-model", d_model, "--heads", heads,
                      "--kv-heads", "1", "--ffn", "96", "--seed", "3", "--out", model_})
                   .exit_code,

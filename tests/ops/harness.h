@@ -181,11 +181,11 @@ class LooseKv final : public KvView {
       reinterpret_cast<double*>(at)[i] = value;
     } else if (dtype_ == DType::f32) {
       reinterpret_cast<float*>(at)[i] = static_cast<float>(value);
-    } else if (dtype_ == DType::q8_0) {  // scale 1/64 in every block, the nearest code
-      const std::uint16_t scale = 0x2400;
+    } else if (dtype_ == DType::q8_0) {  // scale 1/64 in every block, the nearest code; NaN for the block of a NaN
+      const std::uint16_t scale = std::isnan(value) ? 0x7e00 : 0x2400;
       std::memcpy(at + i / 32 * 34, &scale, 2);
       reinterpret_cast<std::int8_t*>(at + i / 32 * 34 + 2)[i % 32] =
-          static_cast<std::int8_t>(std::clamp(std::round(value * 64), -127.0, 127.0));
+          std::isnan(value) ? std::int8_t{0} : static_cast<std::int8_t>(std::clamp(std::round(value * 64), -127.0, 127.0));
     } else {
       reinterpret_cast<std::uint16_t*>(at)[i] = f32_to_f16(static_cast<float>(value));
     }

@@ -1,5 +1,6 @@
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <map>
 
 #include "fault/faulty_ops.h"
@@ -136,6 +137,33 @@ TEST(Recording, AnInputOfOneFloatingPointMatrixIsNotQuantised) {
   Traced reference(*model, make_plan("reference", std::nullopt, {}));
   EXPECT_EQ(traced.aligned_decode(), reference.aligned_decode());
   EXPECT_EQ(traced.find(Stage::attn_norm_q8, 0, 5), nullptr);
+}
+
+TEST(Recording, AnAuditFindsWhatAnArchitectureComputesWith) {
+  SynthSpec spec = test::small_shape();
+  set_architecture(spec, "gemma2");
+  spec.window = 4;
+  const auto model = test::synthetic_model(spec);
+  Traced run(*model, make_plan("reference", std::nullopt, {}));
+  run.aligned_decode();
+  const auto scalar = [&](Stage stage, int layer, std::string_view argument) {
+    for (const OperandRecord& operand : run.find(stage, layer, 5)->operands)
+      if (operand.kind == OperandKind::scalar && operand.argument == argument) return operand.value;
+    return std::nan("");
+  };
+  EXPECT_EQ(scalar(Stage::x_in, 0, "scale"), 16.0);  // sqrt(256)
+  EXPECT_EQ(scalar(Stage::attn_scores, 0, "window"), 4.0);
+  EXPECT_EQ(scalar(Stage::attn_scores, 1, "window"), 0.0);
+  EXPECT_EQ(scalar(Stage::attn_scores, 0, "softcap"), 50.0);
+  EXPECT_EQ(scalar(Stage::attn_scores, 0, "scale"), 1 / std::sqrt(32.0));
+  EXPECT_EQ(scalar(Stage::ffn_act, 1, "gelu_tanh"), 1.0);
+  EXPECT_EQ(scalar(Stage::logits, 2, "cap"), 30.0);
+  // Keys 0 and 1 of 0..5 are hidden, for each of 8 heads; the row keeps its shape.
+  EXPECT_EQ(run.find(Stage::attn_scores, 0, 5)->print.count, 6 * 8);
+  EXPECT_EQ(run.find(Stage::attn_scores, 0, 5)->print.inf, 2 * 8);
+  EXPECT_EQ(run.find(Stage::attn_probs, 0, 5)->print.zero, 2 * 8);
+  EXPECT_EQ(run.find(Stage::attn_scores, 1, 5)->print.inf, 0);
+  EXPECT_EQ(run.recorder.capture().kv_slots_read_from_earlier_steps, 5);
 }
 
 TEST(Recording, HealthyOperandsAreWhatTheirProducersWrote) {

@@ -95,7 +95,7 @@ TEST(VerdictJson, HoldsWhatTheSchemaSays) {
   EXPECT_EQ(json["reason"], "above_threshold");
   EXPECT_EQ(json["exit_code"], 1);
   EXPECT_EQ(json["experiment"],
-            nlohmann::json::parse(R"({"id":"b3_41","exp":"E1","flags":["token","position","history","routes"]})"));
+            nlohmann::json::parse(R"({"id":"b3_41","exp":"E1","flags":["token","position","history","routes"],"shift":null})"));
   EXPECT_EQ(json["model"]["path"], "models/greta-demo.gguf");
   EXPECT_EQ(json["build"], "0.1.0");
   EXPECT_EQ(json["arms"]["b"]["schedule"]["p0_short"], nlohmann::json::parse("[2,1]"));
