@@ -114,7 +114,7 @@ TEST_F(Kv, RowsAfterAContextShiftAgree) {
     EXPECT_EQ(found["arms"]["b"]["schedule"]["prompt"], Json(b));
   }
   expect_agree({"--shift", "0:5", "--plan", "float64"});
-  expect_agree({"--shift", "1:30"});
+  expect_agree({"--shift", "1:20"});
 }
 
 TEST_F(Kv, ABatchGivesTheSameBits) {
@@ -166,7 +166,7 @@ TEST_F(KvBadInput, IsRefusedInOneLine) {
     return greta(extra);
   };
   expect_one_line_error(run({"--context", "99999"}), {"--context 99999", "2048"});
-  expect_one_line_error(run({"--context", "12", "--context-shift", "--keep", "-1"}), {"--keep -1"});
+  expect_one_line_error(run({"--context", "10", "--context-shift", "--keep", "-1"}), {"--keep -1"});
   expect_one_line_error(run({"--context-shift", "--trace-stages", "ffn_norm"}), {"cannot be traced"});
   make_model("96", "2");  // heads of 48
   expect_one_line_error(isolate({"--kv", "q8_0"}), {"q8_0", "32", "48"});

@@ -23,7 +23,7 @@ void expect_agree(const std::filesystem::path& model, const std::filesystem::pat
   const auto result =
       greta({"isolate", model.string(), "--prompt-file", prompt.string(), "--span", span, "--out", out.string()});
   EXPECT_EQ(result.exit_code, 0) << result.out << result.err;
-  EXPECT_THAT(result.out, HasSubstr("AGREE (bit_equal)"));
+  EXPECT_THAT(result.err, HasSubstr("AGREE (bit_equal)"));
 }
 
 TEST(Quantize, TheDemoModelInASmallerTypeStillAgrees) {

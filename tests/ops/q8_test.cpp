@@ -253,7 +253,13 @@ TEST(Quantize, EveryRouteGivesTheDefinitionsBytes) {
     if (arm.activations != DType::f32 || !arm.runs_here()) continue;
     const Tensor out(DType::q8_f32, n_rows, n_cols);
     ArmOps(arm)->quantize({Stage::attn_norm_q8, 0, rows}, x.view(), out.view());
-    EXPECT_EQ(std::memcmp(out.bytes().data(), expected.bytes().data(), out.bytes().size()), 0) << arm.label();
+    for (std::int64_t r = 0; r < n_rows; ++r) {
+      const auto* got = out.view().row_as<BlockQ8F32>(r);
+      const auto* want = expected.view().row_as<BlockQ8F32>(r);
+      for (std::int64_t b = 0; b < n_cols / 32; ++b)
+        ASSERT_EQ(std::memcmp(got + b, want + b, sizeof *got), 0)
+            << arm.label() << " row " << r << " block " << b << ": d " << got[b].d << " instead of " << want[b].d;
+    }
   }
 }
 

@@ -39,6 +39,8 @@ void quantize_range(const float* x, std::int64_t n, BlockQ8F32* out) {
       if (block.d != 0.0f) {
         store_codes(first, set1(block.d), block.q);
         store_codes(second, set1(block.d), block.q + kLanes);
+      } else {
+        block.d = 0.0f;  // never -0, which a block of negative zeros would give
       }
     }
     out[b] = block;
