@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <filesystem>
 #include <nlohmann/json.hpp>
+#include <sstream>
 #include <string>
 #include <vector>
 
@@ -119,6 +120,13 @@ TEST_F(Kv, RowsAfterAContextShiftAgree) {
 
 TEST_F(Kv, ABatchGivesTheSameBits) {
   expect_agree({"--arm-b", "batch=4", "--span", "4"});
+  const std::string trace = read_file(folder_.path() / "run1" / "b3_41_post_wo_prompt_E1.jsonl");
+  std::istringstream lines(trace);
+  for (std::string line; std::getline(lines, line);) {
+    const Json object = Json::parse(line);
+    if (object["event"] != "post_wo_trace") continue;
+    EXPECT_EQ(object.contains("token_index"), object["arm"] == "a") << line;  // a row of a batch is not a position
+  }
   expect_agree({"--batch", "3", "--kv", "q8_0", "--chunk", "5"});
   expect_agree({"--arm-a", "batch=2", "--shift", "2:6"});
 }
