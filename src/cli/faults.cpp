@@ -9,8 +9,7 @@
 namespace greta::cli {
 namespace {
 
-constexpr std::string_view kForm =
-    "KIND@(prefill|decode|any)[:layer=N|-1|all][:stage=S][:position=P|-1|all][:KEY=VALUE...]";
+constexpr std::string_view kForm = "KIND@(prefill|decode|any)[:layer=N|-1|all][:stage=S][:position=P|-1|all][:KEY=VALUE...]";
 
 std::string stages_text(const FaultInfo& kind) {
   if (kind.stages.size() == all_stages().size()) return "any";
@@ -20,11 +19,13 @@ std::string stages_text(const FaultInfo& kind) {
 }
 
 void print_text() {
-  fmt::print("A fault is {}\n-1 is the last layer, or the last position of the prompt; an omitted layer or position is all, an "
-             "omitted stage the kind's own.\n\n", kForm);
+  fmt::print(
+      "A fault is {}\n-1 is the last layer, or the last position of the prompt; an omitted layer or position is all, an "
+      "omitted stage the kind's own.\n\n",
+      kForm);
   for (const FaultInfo& kind : fault_catalogue()) {
-    fmt::print("{}\n  what       {}\n  keys       {}\n  stages     {}{}\n  found at   {}\n", kind.name, kind.doc, keys_text(kind),
-               stages_text(kind), kind.stage_required ? " (one must be named)" : "", kind.found_at);
+    fmt::print("{}\n  what       {}\n  keys       {}\n  stages     {}{}\n  found at   {}\n", kind.name, kind.doc,
+               keys_text(kind), stages_text(kind), kind.stage_required ? " (one must be named)" : "", kind.found_at);
     if (!kind.idle.empty()) fmt::print("  no effect  {}\n", kind.idle);
     if (!kind.needs.empty()) fmt::print("  needs      {}\n", kind.needs);
     fmt::print("  shows in   the {}\n  stands for {}\n\n", name(kind.shows), kind.stands_for);
@@ -38,9 +39,14 @@ void print_json() {
   nlohmann::ordered_json out;
   out["form"] = kForm;
   for (const FaultInfo& kind : fault_catalogue()) {
-    nlohmann::ordered_json row{{"kind", kind.name},         {"family", kind.family}, {"what", kind.doc},
-                               {"found_at", kind.found_at}, {"no_effect", kind.idle}, {"needs", kind.needs},
-                               {"shows_in", name(kind.shows)}, {"stands_for", kind.stands_for},
+    nlohmann::ordered_json row{{"kind", kind.name},
+                               {"family", kind.family},
+                               {"what", kind.doc},
+                               {"found_at", kind.found_at},
+                               {"no_effect", kind.idle},
+                               {"needs", kind.needs},
+                               {"shows_in", name(kind.shows)},
+                               {"stands_for", kind.stands_for},
                                {"stage_required", kind.stage_required}};
     row["keys"] = nlohmann::json::array();
     for (const FaultKey& key : kind.keys)
@@ -58,8 +64,10 @@ void print_markdown() {
   std::string_view family;
   for (const FaultInfo& kind : fault_catalogue()) {
     if (kind.family != family)
-      fmt::print("{}### {}\n\n| kind | what is wrong | keys | stages | found at | without effect | needs | shows in | stands for |\n"
-                 "|---|---|---|---|---|---|---|---|---|\n", family.empty() ? "" : "\n", kind.family);
+      fmt::print(
+          "{}### {}\n\n| kind | what is wrong | keys | stages | found at | without effect | needs | shows in | stands for |\n"
+          "|---|---|---|---|---|---|---|---|---|\n",
+          family.empty() ? "" : "\n", kind.family);
     family = kind.family;
     std::string keys = keys_text(kind);
     for (std::size_t at = keys.find('|'); at != std::string::npos; at = keys.find('|', at + 2)) keys.insert(at, "\\");

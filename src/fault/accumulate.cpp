@@ -13,8 +13,8 @@
 namespace greta {
 namespace {
 
-constexpr std::array kSums{Stage::q,      Stage::k,           Stage::v,        Stage::attn_scores, Stage::attn_out, Stage::wo_out,
-                           Stage::ffn_gate, Stage::ffn_up,    Stage::mlp_out,  Stage::head_out,    Stage::logits};
+constexpr std::array kSums{Stage::q,        Stage::k,      Stage::v,       Stage::attn_scores, Stage::attn_out, Stage::wo_out,
+                           Stage::ffn_gate, Stage::ffn_up, Stage::mlp_out, Stage::head_out,    Stage::logits};
 
 /// A running sum in binary16: every product and every sum is rounded, and what leaves the range is infinite.
 class HalfSum {
@@ -58,7 +58,8 @@ void qk_in_half(WrongCall& call) {
     std::vector<double> scores = row_as_double(call.out, r);  // masked keys stay as they are
     const std::size_t n = scores.size() / static_cast<std::size_t>(p.n_heads);
     for (std::size_t j = 0; j < n; ++j) {
-      const std::vector<double> key = slot_as_double(*call.kv, KvPart::k, call.site.layer, {call.row_id(r).seq, static_cast<std::int32_t>(j)});
+      const std::vector<double> key =
+          slot_as_double(*call.kv, KvPart::k, call.site.layer, {call.row_id(r).seq, static_cast<std::int32_t>(j)});
       for (int h = 0; h < p.n_heads; ++h) {
         double& score = scores[static_cast<std::size_t>(h) * n + j];
         if (std::isinf(score)) continue;
@@ -78,7 +79,8 @@ void pv_in_half(WrongCall& call) {
     const std::size_t n = probs.size() / static_cast<std::size_t>(p.n_heads);
     std::vector<HalfSum> sums(static_cast<std::size_t>(p.n_heads) * static_cast<std::size_t>(p.head_dim));
     for (std::size_t j = 0; j < n; ++j) {
-      const std::vector<double> value = slot_as_double(*call.kv, KvPart::v, call.site.layer, {call.row_id(r).seq, static_cast<std::int32_t>(j)});
+      const std::vector<double> value =
+          slot_as_double(*call.kv, KvPart::v, call.site.layer, {call.row_id(r).seq, static_cast<std::int32_t>(j)});
       for (int h = 0; h < p.n_heads; ++h)
         for (int d = 0; d < p.head_dim; ++d)
           sums[head_element(h, p, d)].add(probs[static_cast<std::size_t>(h) * n + j], value[kv_element(h, p, d)]);
@@ -98,16 +100,18 @@ void plant_half(const FaultSpec& fault, WrongCall& call) {
   });
 }
 
-constexpr std::array kQuantised{Stage::attn_norm_q8, Stage::attn_out_q8, Stage::ffn_norm_q8, Stage::ffn_act_q8, Stage::lm_head_in_q8};
+constexpr std::array kQuantised{Stage::attn_norm_q8, Stage::attn_out_q8, Stage::ffn_norm_q8, Stage::ffn_act_q8,
+                                Stage::lm_head_in_q8};
 
-constexpr std::array kInverseKeys{
-    FaultKey{.name = "bits", .fallback = "11", .doc = "significant bits of the inverse (binary16 has 11)", .min = 1, .max = 24}};
+constexpr std::array kInverseKeys{FaultKey{
+    .name = "bits", .fallback = "11", .doc = "significant bits of the inverse (binary16 has 11)", .min = 1, .max = 24}};
 
 /// 1 / d in `bits` significant bits; infinite beyond binary16's largest number.
 double short_inverse(float d, std::int64_t bits) {
   int exponent = 0;
   const double fraction = std::frexp(1.0 / static_cast<double>(d), &exponent);
-  const double rounded = std::ldexp(std::nearbyint(std::ldexp(fraction, static_cast<int>(bits))), exponent - static_cast<int>(bits));
+  const double rounded =
+      std::ldexp(std::nearbyint(std::ldexp(fraction, static_cast<int>(bits))), exponent - static_cast<int>(bits));
   return rounded > 65504.0 ? std::numeric_limits<double>::infinity() : rounded;
 }
 
@@ -137,7 +141,8 @@ const auto kRows = std::to_array<FaultInfo>({
      .plant = plant_half},
     {.name = "inverse-scale-f16",
      .family = "accumulate",
-     .doc = "activations are quantised with the inverse of their block's scale in binary16: 11 bits, and infinite for small blocks",
+     .doc = "activations are quantised with the inverse of their block's scale in binary16: 11 bits, and infinite for small "
+            "blocks",
      .found_at = "STAGE (omitted: all of them, found at the first)",
      .idle = "where no code changes by it",
      .needs = "a plan that quantises activations (q8), and weights of a block type",

@@ -8,8 +8,8 @@
 namespace greta {
 namespace {
 
-/// The same name at a place that never holds another: bytes of copies come and go at one address, and who keeps what it knows of
-/// a weight tells copies apart by it.
+/// The same name at a place that never holds another: bytes of copies come and go at one address, and who keeps what it knows
+/// of a weight tells copies apart by it.
 std::string_view name_of_its_own(std::string_view name) {
   static std::mutex mutex;
   static std::deque<std::string> names;

@@ -12,7 +12,8 @@
 
 namespace greta {
 
-/// Made once a (fault, weight), and forgotten, the oldest first, beyond `kMostBytes`; one that is in use stays until its call ends.
+/// Made once a (fault, weight), and forgotten, the oldest first, beyond `kMostBytes`; one that is in use stays until its call
+/// ends.
 class AlteredWeights {
  public:
   static constexpr std::size_t kMostBytes = std::size_t{512} << 20;

@@ -19,7 +19,8 @@ constexpr std::array kScores{Stage::attn_scores};
 constexpr std::array kProbs{Stage::attn_probs};
 constexpr std::array kOut{Stage::attn_out};
 
-/// Calls head(values of one head's keys, query head) for every row and head of a view [n_heads, keys], and stores what it leaves.
+/// Calls head(values of one head's keys, query head) for every row and head of a view [n_heads, keys], and stores what it
+/// leaves.
 template <class Head>
 void for_heads(const WrongCall& call, const TensorView& view, const Head& head) {
   const auto n_heads = static_cast<std::size_t>(call.attention.n_heads);
@@ -33,9 +34,14 @@ void for_heads(const WrongCall& call, const TensorView& view, const Head& head) 
 
 // softmax-scale
 
-constexpr std::array kFactorKeys{FaultKey{.name = "factor", .type = KeyType::real, .fallback = "missing",
-                                          .doc = "of the scores: the scale left out, applied twice, or a number to multiply it by",
-                                          .min = -1e30, .max = 1e30, .words = "missing twice"}};
+constexpr std::array kFactorKeys{
+    FaultKey{.name = "factor",
+             .type = KeyType::real,
+             .fallback = "missing",
+             .doc = "of the scores: the scale left out, applied twice, or a number to multiply it by",
+             .min = -1e30,
+             .max = 1e30,
+             .words = "missing twice"}};
 
 void plant_scale(const FaultSpec& fault, WrongCall& call) {
   double& scale = call.attention.scale;
@@ -51,9 +57,8 @@ void plant_scale(const FaultSpec& fault, WrongCall& call) {
 // attention-length, mask-stride
 
 void plant_length(const FaultSpec&, WrongCall& call) {
-  call.after([&call] {
-    for_heads(call, call.out, [](std::int64_t, int, std::span<double> scores) { scores.back() = -kInfinity; });
-  });
+  call.after(
+      [&call] { for_heads(call, call.out, [](std::int64_t, int, std::span<double> scores) { scores.back() = -kInfinity; }); });
 }
 
 constexpr std::array kMaskKeys{
@@ -138,7 +143,8 @@ void plant_mask(const FaultSpec&, WrongCall& call) {
       const std::vector<double> value =
           slot_as_double(*call.kv, KvPart::v, call.site.layer, {call.row_id(r).seq, call.row_id(r).position + 1});
       for (int h = 0; h < p.n_heads; ++h)
-        for (int d = 0; d < p.head_dim; ++d) out[head_element(h, p, d)] += shares[static_cast<std::size_t>(h)] * value[kv_element(h, p, d)];
+        for (int d = 0; d < p.head_dim; ++d)
+          out[head_element(h, p, d)] += shares[static_cast<std::size_t>(h)] * value[kv_element(h, p, d)];
       store_row(call.out, r, out);
     }
   });
@@ -181,7 +187,9 @@ std::string lacks_cap(const FaultSpec& fault, const FaultTarget& target) {
 // gqa-head-map: query heads are put where the kernel takes them for heads of the wrong KV head, and their results put back.
 
 constexpr std::array kHeadStages{Stage::attn_scores, Stage::attn_out};
-constexpr std::array kMapKeys{FaultKey{.name = "map", .type = KeyType::word, .fallback = "modulo",
+constexpr std::array kMapKeys{FaultKey{.name = "map",
+                                       .type = KeyType::word,
+                                       .fallback = "modulo",
                                        .doc = "query head h reads KV head h mod n_kv_heads, or the one after its own",
                                        .words = "modulo next"}};
 
@@ -236,8 +244,11 @@ std::string lacks_batch(const FaultSpec&, const FaultTarget& target) {
 
 // softmax-no-max, nan-padding, merge-empty-chunk
 
-constexpr std::array kTypeKeys{FaultKey{.name = "type", .type = KeyType::word, .fallback = "f16",
-                                        .doc = "of the exponentials, which overflow above exp(11.09) or exp(88.7)", .words = "f16 f32"}};
+constexpr std::array kTypeKeys{FaultKey{.name = "type",
+                                        .type = KeyType::word,
+                                        .fallback = "f16",
+                                        .doc = "of the exponentials, which overflow above exp(11.09) or exp(88.7)",
+                                        .words = "f16 f32"}};
 
 void plant_no_max(const FaultSpec& fault, WrongCall& call) {
   call.instead(fault, [&fault, &call] {
@@ -270,11 +281,12 @@ void plant_nan_padding(const FaultSpec& fault, WrongCall& call) {
   });
 }
 
-constexpr std::array kSplitKeys{FaultKey{.name = "splits", .fallback = "16",
-                                         .doc = "the keys are divided among so many partial softmaxes", .min = 2, .max = 1e6}};
+constexpr std::array kSplitKeys{FaultKey{
+    .name = "splits", .fallback = "16", .doc = "the keys are divided among so many partial softmaxes", .min = 2, .max = 1e6}};
 
 std::optional<KeptKey> keep_scores(const FaultSpec& fault, const FaultTarget& target, const OpSite& site, std::size_t r) {
-  if (site.stage != Stage::attn_scores || !fault.matches_layer(site.layer, Stage::attn_out, target.n_layers())) return std::nullopt;
+  if (site.stage != Stage::attn_scores || !fault.matches_layer(site.layer, Stage::attn_out, target.n_layers()))
+    return std::nullopt;
   return KeptKey{site.stage, site.layer, site.rows[r].seq, site.rows[r].position};
 }
 
@@ -290,7 +302,8 @@ void plant_merge(const FaultSpec& fault, WrongCall& call) {
       if (empty == 0) continue;
       std::vector<double> out = row_as_double(call.out, r);
       for (int h = 0; h < p.n_heads; ++h) {
-        const auto own = std::span(scores).subspan(static_cast<std::size_t>(h) * static_cast<std::size_t>(n), static_cast<std::size_t>(n));
+        const auto own =
+            std::span(scores).subspan(static_cast<std::size_t>(h) * static_cast<std::size_t>(n), static_cast<std::size_t>(n));
         const double lost = share(own, std::log(static_cast<double>(empty)));
         for (int d = 0; d < p.head_dim; ++d) out[head_element(h, p, d)] *= 1 - lost;
       }
@@ -403,8 +416,9 @@ const auto kRows = std::to_array<FaultInfo>({
      .doc = "partial softmaxes are merged with the log-sum-exp of an empty one taken for 0 instead of -infinity",
      .found_at = "attn_out",
      .idle = "at positions where no partial softmax is empty",
-     .stands_for = "empty chunk corrupts the merge of partial softmaxes (sglang#22688); log(0) convention differs between two kernels "
-                   "that are merged (vllm#15492)",
+     .stands_for =
+         "empty chunk corrupts the merge of partial softmaxes (sglang#22688); log(0) convention differs between two kernels "
+         "that are merged (vllm#15492)",
      .stages = kOut,
      .keys = kSplitKeys,
      .shows = ShowsIn::kernel,

@@ -25,7 +25,8 @@ std::optional<KeptKey> keep_stale(const FaultSpec& fault, const FaultTarget&, co
 }
 
 void plant_stale(const FaultSpec& fault, WrongCall& call) {
-  const KeptKey key{fault.stage_value("from"), call.site.layer, call.row_id(0).seq, static_cast<std::int32_t>(fault.integer("row"))};
+  const KeptKey key{fault.stage_value("from"), call.site.layer, call.row_id(0).seq,
+                    static_cast<std::int32_t>(fault.integer("row"))};
   if (const KeptRow* row = call.kept(key)) call.x = call.serve(call.x, *row);
 }
 
@@ -62,7 +63,8 @@ void plant_perturb(const FaultSpec& fault, WrongCall& call) {
 }
 
 void check_perturb(const FaultSpec& fault, std::string_view text) {
-  if (fault.has("ulp") + fault.has("rel") + fault.has("add") > 1) fail("fault {}: ulp=, rel= and add= exclude each other", quote(text));
+  if (fault.has("ulp") + fault.has("rel") + fault.has("add") > 1)
+    fail("fault {}: ulp=, rel= and add= exclude each other", quote(text));
 }
 
 void plant_nan(const FaultSpec& fault, WrongCall& call) { plant_spoil(fault, call, {.nan = true}); }
@@ -71,8 +73,8 @@ void plant_nan(const FaultSpec& fault, WrongCall& call) { plant_spoil(fault, cal
 
 constexpr std::array kTailKeys{
     FaultKey{.name = "elements", .fallback = "1", .doc = "how many, from the end of the row", .min = 1, .max = 1e9}};
-constexpr std::array kTailStages{Stage::attn_norm, Stage::q,        Stage::k,      Stage::v,        Stage::q_rope,
-                                 Stage::k_rope,    Stage::attn_out, Stage::wo_out, Stage::ffn_norm, Stage::ffn_gate,
+constexpr std::array kTailStages{Stage::attn_norm, Stage::q,        Stage::k,       Stage::v,         Stage::q_rope,
+                                 Stage::k_rope,    Stage::attn_out, Stage::wo_out,  Stage::ffn_norm,  Stage::ffn_gate,
                                  Stage::ffn_up,    Stage::ffn_act,  Stage::mlp_out, Stage::final_rms, Stage::logits};
 
 std::optional<KeptKey> keep_buffer(const FaultSpec& fault, const FaultTarget&, const OpSite& site, std::size_t r) {
@@ -101,12 +103,14 @@ void plant_tail(const FaultSpec& fault, WrongCall& call) {
 const auto kRows = std::to_array<FaultInfo>({
     {.name = "stale-input",
      .family = "buffers",
-     .doc = "the op that makes STAGE reads the row that stage FROM of the same layer wrote at position ROW, instead of its own input "
+     .doc = "the op that makes STAGE reads the row that stage FROM of the same layer wrote at position ROW, instead of its own "
+            "input "
             "(of the two inputs of a residual add: the branch; of ffn_act: the gate)",
      .found_at = "STAGE, at every chosen position other than ROW",
      .idle = "at position ROW where FROM is the stage's own input: the row is right",
-     .stands_for = "RMSNorm reads another stage's buffer, or the right buffer at another token's offset (gretacore B3.42); staging "
-                   "buffer reused under an asynchronous copy (TensorRT-LLM#15546)",
+     .stands_for =
+         "RMSNorm reads another stage's buffer, or the right buffer at another token's offset (gretacore B3.42); staging "
+         "buffer reused under an asynchronous copy (TensorRT-LLM#15546)",
      .stages = all_stages(),
      .stage_required = true,
      .keys = kStaleKeys,
@@ -138,7 +142,8 @@ const auto kRows = std::to_array<FaultInfo>({
      .plant = plant_nan},
     {.name = "uninitialised-tail",
      .family = "buffers",
-     .doc = "the last elements of the row are not written: they hold what the buffer held before (the row that the last call of the "
+     .doc = "the last elements of the row are not written: they hold what the buffer held before (the row that the last call "
+            "of the "
             "stage left there; NaN bytes in fresh memory)",
      .found_at = "STAGE (omitted: the first of those chosen)",
      .stands_for = "a tail that no thread writes; missing barrier before shared memory is reused (llama.cpp#13469, #13742)",

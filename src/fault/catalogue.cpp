@@ -22,10 +22,14 @@ std::string value_text(const FaultKey& key) {
   std::string words(key.words);
   std::replace(words.begin(), words.end(), ' ', '|');
   switch (key.type) {
-    case KeyType::integer: return words.empty() ? "N" : words + "|N";
-    case KeyType::real: return words.empty() ? "VALUE" : words + "|VALUE";
-    case KeyType::stage: return "STAGE";
-    case KeyType::word: return words;
+    case KeyType::integer:
+      return words.empty() ? "N" : words + "|N";
+    case KeyType::real:
+      return words.empty() ? "VALUE" : words + "|VALUE";
+    case KeyType::stage:
+      return "STAGE";
+    case KeyType::word:
+      return words;
   }
   return words;
 }
@@ -51,9 +55,12 @@ const FaultInfo* find_fault(std::string_view wanted) {
 
 std::string_view name(ShowsIn shows) {
   switch (shows) {
-    case ShowsIn::operand: return "operand";
-    case ShowsIn::kernel: return "kernel";
-    case ShowsIn::output: return "output";
+    case ShowsIn::operand:
+      return "operand";
+    case ShowsIn::kernel:
+      return "kernel";
+    case ShowsIn::output:
+      return "output";
   }
   return "";
 }

@@ -1,5 +1,5 @@
-// The kinds of fault: one row each, in the file of its family. A row says what is wrong, where it must be found, what it needs and
-// which bug of a shipped engine it stands for; its functions plant it.
+// The kinds of fault: one row each, in the file of its family. A row says what is wrong, where it must be found, what it needs
+// and which bug of a shipped engine it stands for; its functions plant it.
 #pragma once
 
 #include <cstdint>
@@ -22,8 +22,8 @@ struct FaultKey {
   KeyType type = KeyType::integer;
   std::string_view fallback = {};  // what is meant where the key is not given; empty: nothing, `doc` says what that means
   std::string_view doc = {};
-  double min = 0, max = 0;       // of numbers, both included
-  std::string_view words = {};   // "missing twice": taken instead of a number, or the only values of a `word`
+  double min = 0, max = 0;      // of numbers, both included
+  std::string_view words = {};  // "missing twice": taken instead of a number, or the only values of a `word`
   bool required = false;
 };
 
@@ -36,13 +36,13 @@ std::string_view name(ShowsIn shows);
 struct FaultInfo {
   std::string_view name = {};
   std::string_view family = {};
-  std::string_view doc = {};         // what is wrong
-  std::string_view found_at = {};    // where it must be found: stage and position; the layer is the fault's own
-  std::string_view idle = {};        // where it is without effect, and why; empty: nowhere by construction
-  std::string_view needs = {};       // of model, plan and arm; empty: nothing
-  std::string_view stands_for = {};  // the real bug
-  std::span<const Stage> stages = {};        // where it can be planted
-  bool stage_required = false;          // else an omitted stage means all of `stages`
+  std::string_view doc = {};           // what is wrong
+  std::string_view found_at = {};      // where it must be found: stage and position; the layer is the fault's own
+  std::string_view idle = {};          // where it is without effect, and why; empty: nowhere by construction
+  std::string_view needs = {};         // of model, plan and arm; empty: nothing
+  std::string_view stands_for = {};    // the real bug
+  std::span<const Stage> stages = {};  // where it can be planted
+  bool stage_required = false;         // else an omitted stage means all of `stages`
   std::span<const FaultKey> keys = {};
   ShowsIn shows = ShowsIn::operand;
 
@@ -51,7 +51,8 @@ struct FaultInfo {
   /// What the model, plan or arm lacks for it, "no biases"; empty: nothing.
   std::string (*lacks)(const FaultSpec& fault, const FaultTarget& target) = nullptr;
   /// Whether row `r` of this healthy output is wanted later, and under which key.
-  std::optional<KeptKey> (*keep)(const FaultSpec& fault, const FaultTarget& target, const OpSite& site, std::size_t r) = nullptr;
+  std::optional<KeptKey> (*keep)(const FaultSpec& fault, const FaultTarget& target, const OpSite& site,
+                                 std::size_t r) = nullptr;
   bool keep_across_steps = false;  // else what was kept is dropped when a step begins
   /// Rules between keys; throws Error.
   void (*check)(const FaultSpec& fault, std::string_view text) = nullptr;
@@ -71,8 +72,8 @@ struct FaultPreset {
 };
 std::span<const FaultPreset> fault_presets();
 
-/// Throws Error where the model, plan or arm cannot have the fault, with one line that says what it lacks, or where its layer is
-/// not one of the model's.
+/// Throws Error where the model, plan or arm cannot have the fault, with one line that says what it lacks, or where its layer
+/// is not one of the model's.
 void check_fault(const FaultSpec& fault, const FaultTarget& target);
 
 /// The rows of each family (src/fault/<family>.cpp).

@@ -168,8 +168,8 @@ void FaultyOps::matmul(const OpSite& site, const TensorView& x, const WeightView
   run_whole({.op = OpKind::matmul, .site = site, .x = x, .weight = weight, .bias = bias, .out = out});
 }
 
-void FaultyOps::rope(const OpSite& site, const TensorView& x, const RopeParams& params,
-                     std::span<const std::int32_t> positions, TensorView out) {
+void FaultyOps::rope(const OpSite& site, const TensorView& x, const RopeParams& params, std::span<const std::int32_t> positions,
+                     TensorView out) {
   run_whole({.op = OpKind::rope, .site = site, .x = x, .positions = positions, .rope = params, .out = out});
 }
 

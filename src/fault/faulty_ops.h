@@ -14,19 +14,19 @@
 
 namespace greta {
 
-/// Every call runs whole and healthy first; then the rows that a fault selects run again, wrongly. So all other rows have the bits
-/// of a healthy run, and the elements that came out otherwise are counted.
+/// Every call runs whole and healthy first; then the rows that a fault selects run again, wrongly. So all other rows have the
+/// bits of a healthy run, and the elements that came out otherwise are counted.
 class FaultyOps final : public Ops {
  public:
   /// What a later step needs to know of earlier ones; copied with a snapshot of the run.
   struct Memory {
-    std::map<std::size_t, KeptRows> kept;                              // by fault
+    std::map<std::size_t, KeptRows> kept;                               // by fault
     std::set<std::tuple<std::size_t, std::int32_t, Stage>> slots_done;  // faults in slots of earlier steps
-    std::map<std::size_t, std::int64_t> effects;                       // by fault: elements that came out other than without it
+    std::map<std::size_t, std::int64_t> effects;  // by fault: elements that came out other than without it
   };
 
-  /// `inner` (recorded) computes the calls, `kernel` (not recorded) what a wrong kernel does inside. Both, and the model, outlive
-  /// this. Throws Error for a fault that the target cannot have.
+  /// `inner` (recorded) computes the calls, `kernel` (not recorded) what a wrong kernel does inside. Both, and the model,
+  /// outlive this. Throws Error for a fault that the target cannot have.
   FaultyOps(Ops& inner, Ops& kernel, const FaultTarget& target, std::vector<FaultSpec> faults);
 
   void begin_step(const StepInfo& step, const RouteTable& routes) override;

@@ -8,7 +8,8 @@ namespace {
 
 constexpr std::array kInput{Stage::x_in};
 constexpr std::array kLogits{Stage::head_out, Stage::logits};  // head_out: where logits are capped
-constexpr std::array kRowKeys{FaultKey{.name = "delta", .fallback = "1", .doc = "token ids away, round the end", .min = -1e9, .max = 1e9}};
+constexpr std::array kRowKeys{
+    FaultKey{.name = "delta", .fallback = "1", .doc = "token ids away, round the end", .min = -1e9, .max = 1e9}};
 
 void plant_row(const FaultSpec& fault, WrongCall& call) {
   if (call.op != OpKind::embed) return;  // x_in of later layers is handed over
@@ -53,14 +54,15 @@ void plant_logits_row(const FaultSpec& fault, WrongCall& call) {
   std::vector<const KeptRow*> rows;
   for (std::int64_t r = 0; r < call.n_rows(); ++r) {
     const RowId id = call.row_id(r);
-    rows.push_back(call.kept({Stage::x_out, call.target.n_layers() - 1, id.seq,
-                              static_cast<std::int32_t>(id.position + fault.integer("delta"))}));
+    rows.push_back(call.kept(
+        {Stage::x_out, call.target.n_layers() - 1, id.seq, static_cast<std::int32_t>(id.position + fault.integer("delta"))}));
     if (rows.back() == nullptr) return;  // before the first row: nothing is wrong
   }
   const TensorView other = call.serve(call.x, rows);
   const bool quantised = call.x.dtype == DType::q8_f32;
   const TensorView normed = copy_of(quantised ? other : call.x, call.arena);
-  call.kernel.rmsnorm({Stage::final_rms, call.site.layer, call.site.rows}, other, model.weights.final_norm, model.config.rms_eps, normed);
+  call.kernel.rmsnorm({Stage::final_rms, call.site.layer, call.site.rows}, other, model.weights.final_norm,
+                      model.config.rms_eps, normed);
   call.x = quantised ? copy_of(call.x, call.arena) : normed;
   if (quantised) call.kernel.quantize({Stage::lm_head_in_q8, call.site.layer, call.site.rows}, normed, call.x);
   call.x.rows = other.rows;  // what is read is the row of that position

@@ -11,7 +11,8 @@ namespace {
 constexpr std::array kSlots{Stage::k_cache, Stage::v_cache};
 
 // Caches keep 64 slots to spare behind the last position.
-constexpr std::array kShiftKeys{FaultKey{.name = "delta", .fallback = "1", .doc = "slots away; before slot 0: nowhere", .min = -64, .max = 64}};
+constexpr std::array kShiftKeys{
+    FaultKey{.name = "delta", .fallback = "1", .doc = "slots away; before slot 0: nowhere", .min = -64, .max = 64}};
 
 void plant_shift(const FaultSpec& fault, WrongCall& call) {
   if (call.op == OpKind::kv_shift) return;
@@ -41,8 +42,10 @@ std::string lacks_layers(const FaultSpec&, const FaultTarget& target) {
   return target.n_layers() > 1 ? "" : "the model has one layer";
 }
 
-constexpr std::array kStaleKeys{FaultKey{.name = "row", .doc = "yesterday's value is that of this earlier position (what the slot holds)",
-                                         .min = 0, .max = 2147483647}};
+constexpr std::array kStaleKeys{FaultKey{.name = "row",
+                                         .doc = "yesterday's value is that of this earlier position (what the slot holds)",
+                                         .min = 0,
+                                         .max = 2147483647}};
 
 void plant_stale(const FaultSpec& fault, WrongCall& call) {
   if (call.op == OpKind::kv_shift) return;
@@ -69,7 +72,9 @@ void plant_chunk_map(const FaultSpec&, WrongCall& call) {
   redirect_kv(call, relative, {});
 }
 
-constexpr std::array kMoveKeys{FaultKey{.name = "how", .type = KeyType::word, .fallback = "turn",
+constexpr std::array kMoveKeys{FaultKey{.name = "how",
+                                        .type = KeyType::word,
+                                        .fallback = "turn",
                                         .doc = "K is not turned to its new position, or the slot is not moved at all",
                                         .words = "turn move"}};
 
@@ -90,8 +95,9 @@ const auto kRows = std::to_array<FaultInfo>({
     {.name = "kv-slot-shift",
      .family = "kv",
      .doc = "K or V is written DELTA slots beside its own",
-     .found_at = "k_cache or v_cache (the first of those chosen), at the slot that is then wrong first: the row's own, or with DELTA "
-                 "below 0 the earlier one that is overwritten",
+     .found_at =
+         "k_cache or v_cache (the first of those chosen), at the slot that is then wrong first: the row's own, or with DELTA "
+         "below 0 the earlier one that is overwritten",
      .stands_for = "decode KV written at position L+1 (onnxruntime-genai#2354)",
      .stages = kSlots,
      .keys = kShiftKeys,
@@ -111,13 +117,15 @@ const auto kRows = std::to_array<FaultInfo>({
      .family = "kv",
      .doc = "a slot is not overwritten: it keeps yesterday's value",
      .found_at = "k_cache or v_cache (the first of those chosen)",
-     .stands_for = "stale slot: yesterday's K/V not overwritten; defragmentation table used after it was moved (llama.cpp#14189)",
+     .stands_for =
+         "stale slot: yesterday's K/V not overwritten; defragmentation table used after it was moved (llama.cpp#14189)",
      .stages = kSlots,
      .keys = kStaleKeys,
      .plant = plant_stale},
     {.name = "kv-shift-missing",
      .family = "kv",
-     .doc = "a context shift leaves a slot as it was: K is not turned to its new position (how=turn), or K or V is not moved (how=move)",
+     .doc = "a context shift leaves a slot as it was: K is not turned to its new position (how=turn), or K or V is not moved "
+            "(how=move)",
      .found_at = "k_cache or v_cache (the first of those chosen), at the slot that the shift fills",
      .idle = "how=turn: of v_cache, which does not turn",
      .needs = "a run with a context shift (--shift)",
@@ -128,7 +136,8 @@ const auto kRows = std::to_array<FaultInfo>({
     {.name = "chunk-slot-map",
      .family = "kv",
      .doc = "rows of a call are written to slots that count from the call's first row",
-     .found_at = "k_cache or v_cache (the first of those chosen), at the slot that is overwritten: position - first position of the call",
+     .found_at = "k_cache or v_cache (the first of those chosen), at the slot that is overwritten: position - first position "
+                 "of the call",
      .idle = "in a call that begins at position 0",
      .needs = "a prefill in chunks, or decode",
      .stands_for = "slot mapping wrong in chunked prefill (vllm#36580); prefill and decode with different block sizes "

@@ -16,12 +16,18 @@ const WeightView& weight_of(const Model& model, Stage stage, std::size_t layer) 
   if (stage == Stage::final_rms) return model.weights.final_norm;
   const LayerWeights& w = model.weights.layers[layer];
   switch (stage) {
-    case Stage::attn_norm: return w.attn_norm;
-    case Stage::q_norm: return w.q_norm;
-    case Stage::k_norm: return w.k_norm;
-    case Stage::attn_post_norm: return w.attn_post_norm;
-    case Stage::ffn_post_norm: return w.ffn_post_norm;
-    default: return w.ffn_norm;
+    case Stage::attn_norm:
+      return w.attn_norm;
+    case Stage::q_norm:
+      return w.q_norm;
+    case Stage::k_norm:
+      return w.k_norm;
+    case Stage::attn_post_norm:
+      return w.attn_post_norm;
+    case Stage::ffn_post_norm:
+      return w.ffn_post_norm;
+    default:
+      return w.ffn_norm;
   }
 }
 
@@ -78,8 +84,8 @@ void plant_stride(const FaultSpec& fault, WrongCall& call) {
   call.x.extents = extents;
 }
 
-constexpr std::array kEpsilonKeys{
-    FaultKey{.name = "eps", .type = KeyType::real, .fallback = "1e-6", .doc = "the epsilon that is used", .min = 0, .max = 1e300}};
+constexpr std::array kEpsilonKeys{FaultKey{
+    .name = "eps", .type = KeyType::real, .fallback = "1e-6", .doc = "the epsilon that is used", .min = 0, .max = 1e300}};
 
 void plant_epsilon(const FaultSpec& fault, WrongCall& call) { call.eps = fault.real("eps"); }
 
@@ -112,8 +118,9 @@ const auto kRows = std::to_array<FaultInfo>({
      .found_at = "the norm's own stage (the first of those chosen)",
      .idle = "at the first row of a call, which decode's only one is",
      .needs = "a model with the norm, and a call of two rows or more",
-     .stands_for = "RMSNorm reads the right buffer at another token's offset (gretacore B3.42); a row stride assumed contiguous "
-                   "(aiter#3498)",
+     .stands_for =
+         "RMSNorm reads the right buffer at another token's offset (gretacore B3.42); a row stride assumed contiguous "
+         "(aiter#3498)",
      .stages = kNorms,
      .keys = kStrideKeys,
      .plant = plant_stride,

@@ -16,19 +16,32 @@ void run(Ops& ops, const OpCall& c) {
     return;
   }
   switch (*c.op) {
-    case OpKind::embed: return ops.embed(c.site, c.weight, c.tokens, c.scale, c.out);
-    case OpKind::rmsnorm: return ops.rmsnorm(c.site, c.x, c.weight, c.eps, c.out);
-    case OpKind::matmul: return ops.matmul(c.site, c.x, c.weight, c.bias, c.out);
-    case OpKind::rope: return ops.rope(c.site, c.x, c.rope, c.positions, c.out);
-    case OpKind::kv_write: return ops.kv_write(c.site, c.x, c.part, *c.kv);
-    case OpKind::kv_shift: return ops.kv_shift(c.site, c.shift, *c.kv);
-    case OpKind::qk: return ops.qk(c.site, c.x, c.attention, *c.kv, c.out);
-    case OpKind::softmax: return ops.softmax(c.site, c.x, c.attention, c.out);
-    case OpKind::pv: return ops.pv(c.site, c.x, c.attention, *c.kv, c.out);
-    case OpKind::add: return ops.add(c.site, c.second, c.x, c.out);
-    case OpKind::act_mul: return ops.act_mul(c.site, c.activation, c.x, c.second, c.out);
-    case OpKind::softcap: return ops.softcap(c.site, c.x, c.cap, c.out);
-    case OpKind::quantize: return ops.quantize(c.site, c.x, c.out);
+    case OpKind::embed:
+      return ops.embed(c.site, c.weight, c.tokens, c.scale, c.out);
+    case OpKind::rmsnorm:
+      return ops.rmsnorm(c.site, c.x, c.weight, c.eps, c.out);
+    case OpKind::matmul:
+      return ops.matmul(c.site, c.x, c.weight, c.bias, c.out);
+    case OpKind::rope:
+      return ops.rope(c.site, c.x, c.rope, c.positions, c.out);
+    case OpKind::kv_write:
+      return ops.kv_write(c.site, c.x, c.part, *c.kv);
+    case OpKind::kv_shift:
+      return ops.kv_shift(c.site, c.shift, *c.kv);
+    case OpKind::qk:
+      return ops.qk(c.site, c.x, c.attention, *c.kv, c.out);
+    case OpKind::softmax:
+      return ops.softmax(c.site, c.x, c.attention, c.out);
+    case OpKind::pv:
+      return ops.pv(c.site, c.x, c.attention, *c.kv, c.out);
+    case OpKind::add:
+      return ops.add(c.site, c.second, c.x, c.out);
+    case OpKind::act_mul:
+      return ops.act_mul(c.site, c.activation, c.x, c.second, c.out);
+    case OpKind::softcap:
+      return ops.softcap(c.site, c.x, c.cap, c.out);
+    case OpKind::quantize:
+      return ops.quantize(c.site, c.x, c.out);
   }
   fail("internal error: op {} has no call", static_cast<int>(*c.op));
 }
@@ -119,8 +132,8 @@ std::vector<double> row_as_double(const TensorView& view, std::int64_t r) {
 }
 
 void store_row(const TensorView& view, std::int64_t r, std::span<const double> values) {
-  convert_row(DType::f64, reinterpret_cast<const std::byte*>(values.data()), static_cast<std::int64_t>(values.size()), view.dtype,
-              view.row(r));
+  convert_row(DType::f64, reinterpret_cast<const std::byte*>(values.data()), static_cast<std::int64_t>(values.size()),
+              view.dtype, view.row(r));
 }
 
 }  // namespace greta

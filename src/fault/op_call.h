@@ -17,14 +17,14 @@ namespace greta {
 struct OpCall {
   std::optional<OpKind> op = {};  // nullopt: a handoff, whose `out` is a copy of `x`
   OpSite site = {};
-  TensorView x = {};       // of rmsnorm, matmul, rope, kv_write; q of qk, scores of softmax, probs of pv, branch of add, gate of act_mul, input of
-                      // softcap and quantize
+  TensorView x = {};  // of rmsnorm, matmul, rope, kv_write; q of qk, scores of softmax, probs of pv, branch of add, gate of
+                      // act_mul, input of softcap and quantize
   TensorView second = {};  // residual stream of add, up of act_mul
   WeightView weight = {};  // table of embed
   WeightView bias = {};
   std::span<const std::int32_t> tokens = {};     // of embed
   std::span<const std::int32_t> positions = {};  // of rope
-  double scale = 1;  // of embed
+  double scale = 1;                              // of embed
   double eps = 0;
   double cap = 0;  // of softcap
   Activation activation = Activation::silu;

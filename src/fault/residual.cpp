@@ -9,8 +9,11 @@ namespace greta {
 namespace {
 
 constexpr std::array kAdds{Stage::x_after_attn, Stage::x_after_mlp};
-constexpr std::array kLostKeys{FaultKey{.name = "lost", .type = KeyType::word, .fallback = "stream",
-                                        .doc = "what is not added: the residual stream or the branch", .words = "stream branch"}};
+constexpr std::array kLostKeys{FaultKey{.name = "lost",
+                                        .type = KeyType::word,
+                                        .fallback = "stream",
+                                        .doc = "what is not added: the residual stream or the branch",
+                                        .words = "stream branch"}};
 
 void plant_missing(const FaultSpec& fault, WrongCall& call) {
   call.instead(fault, [&fault, &call] {
@@ -27,8 +30,10 @@ void plant_twice(const FaultSpec& fault, WrongCall& call) {
   });
 }
 
-constexpr std::array kSourceKeys{FaultKey{.name = "from", .type = KeyType::stage,
-                                          .doc = "the stage that is added instead (attn_norm at x_after_attn, ffn_norm at x_after_mlp)"}};
+constexpr std::array kSourceKeys{
+    FaultKey{.name = "from",
+             .type = KeyType::stage,
+             .doc = "the stage that is added instead (attn_norm at x_after_attn, ffn_norm at x_after_mlp)"}};
 
 Stage source(const FaultSpec& fault, Stage at) {
   if (fault.has("from")) return fault.stage_value("from");
@@ -48,8 +53,8 @@ void plant_source(const FaultSpec& fault, WrongCall& call) {
     const RowId id = call.row_id(r);
     rows.push_back(call.kept({source(fault, call.site.stage), call.site.layer, id.seq, id.position}));
     if (rows.back() == nullptr)
-      fail("fault {}: stage {} of layer {} is not made before {}", quote(to_string(fault)), name(source(fault, call.site.stage)),
-           call.site.layer, name(call.site.stage));
+      fail("fault {}: stage {} of layer {} is not made before {}", quote(to_string(fault)),
+           name(source(fault, call.site.stage)), call.site.layer, name(call.site.stage));
   }
   call.second = call.serve(call.second, rows);
 }

@@ -10,8 +10,11 @@ constexpr std::array kRopes{Stage::q_rope, Stage::k_rope};
 
 void plant_pairing(const FaultSpec&, WrongCall& call) { call.rope.interleaved = !call.rope.interleaved; }
 
-constexpr std::array kThetaKeys{
-    FaultKey{.name = "theta", .type = KeyType::real, .doc = "the base that is used (10000, or 500000 where that is the model's)", .min = 1e-3, .max = 1e30}};
+constexpr std::array kThetaKeys{FaultKey{.name = "theta",
+                                         .type = KeyType::real,
+                                         .doc = "the base that is used (10000, or 500000 where that is the model's)",
+                                         .min = 1e-3,
+                                         .max = 1e30}};
 
 void plant_theta(const FaultSpec& fault, WrongCall& call) {
   call.rope.theta = fault.has("theta") ? fault.real("theta") : call.rope.theta == 10000.0 ? 500000.0 : 10000.0;

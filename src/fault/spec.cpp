@@ -65,8 +65,10 @@ FaultValue value_of(const FaultKey& key, std::string_view fault, std::string_vie
       check_range(n);
       return n;
     }
-    case KeyType::stage: return stage_of(fault, key.name, text);
-    case KeyType::word: fail("fault {}: {}={} is not known{}", quote(fault), key.name, quote(text), suggestion(text, words));
+    case KeyType::stage:
+      return stage_of(fault, key.name, text);
+    case KeyType::word:
+      fail("fault {}: {}={} is not known{}", quote(fault), key.name, quote(text), suggestion(text, words));
   }
   return {};
 }

@@ -27,7 +27,8 @@ struct FaultSpec {
   std::vector<FaultValue> values;        // one a key of the kind, in the catalogue's order
   std::vector<bool> given;               // whether the text said it; else the fallback stands
 
-  /// Whether it is to be planted at (phase, layer, stage); `n_layers` resolves -1. The layer does not count for once-a-token stages.
+  /// Whether it is to be planted at (phase, layer, stage); `n_layers` resolves -1. The layer does not count for once-a-token
+  /// stages.
   bool matches(Phase at_phase, std::int32_t at_layer, Stage at_stage, std::int32_t n_layers) const;
   bool can_stand_at(Stage at_stage) const;
   /// The layer counts, the phase and the position do not.

@@ -11,7 +11,7 @@
 namespace greta {
 namespace {
 
-constexpr std::array kMatmuls{Stage::q,      Stage::k,       Stage::v,      Stage::wo_out, Stage::ffn_gate,
+constexpr std::array kMatmuls{Stage::q,      Stage::k,       Stage::v,        Stage::wo_out, Stage::ffn_gate,
                               Stage::ffn_up, Stage::mlp_out, Stage::head_out, Stage::logits};
 
 void alter(WrongCall& call, const std::function<void(std::vector<std::byte>&)>& change) {
@@ -48,8 +48,8 @@ void plant_shifted(const FaultSpec& fault, WrongCall& call) {
 // qk-permuted: the permutation between the two RoPE layouts, once too often.
 
 constexpr std::array kProjections{Stage::q, Stage::k};
-constexpr std::array kPermuteKeys{FaultKey{.name = "heads", .doc = "heads that the converter assumed (the projection's own number)",
-                                           .min = 1, .max = 1e6}};
+constexpr std::array kPermuteKeys{
+    FaultKey{.name = "heads", .doc = "heads that the converter assumed (the projection's own number)", .min = 1, .max = 1e6}};
 
 std::int64_t heads_assumed(const FaultSpec& fault, const ModelConfig& config, Stage stage) {
   return fault.has("heads") ? fault.integer("heads") : stage == Stage::q ? config.n_heads : config.n_kv_heads;
@@ -69,15 +69,20 @@ std::string lacks_heads(const FaultSpec& fault, const FaultTarget& target) {
     if (fault.stage && *fault.stage != stage) continue;
     const std::int64_t rows = std::int64_t{stage == Stage::q ? config.n_heads : config.n_kv_heads} * config.head_dim;
     const std::int64_t heads = heads_assumed(fault, config, stage);
-    if (rows % (2 * heads) != 0) return fmt::format("{} has {} rows, which are not pairs of {} heads", name(stage), rows, heads);
+    if (rows % (2 * heads) != 0)
+      return fmt::format("{} has {} rows, which are not pairs of {} heads", name(stage), rows, heads);
   }
   return "";
 }
 
 // tail-dropped
 
-constexpr std::array kTailKeys{FaultKey{.name = "block", .fallback = "32", .doc = "inputs beyond the last multiple of it are left out; "
-                                        "the whole last block where there are none beyond", .min = 1, .max = 1e9}};
+constexpr std::array kTailKeys{FaultKey{.name = "block",
+                                        .fallback = "32",
+                                        .doc = "inputs beyond the last multiple of it are left out; "
+                                               "the whole last block where there are none beyond",
+                                        .min = 1,
+                                        .max = 1e9}};
 
 void plant_tail(const FaultSpec& fault, WrongCall& call) {
   if (!is_matmul(call)) return;
@@ -97,21 +102,24 @@ struct BlockLayout {
   std::string_view dtype;
   std::int64_t scale = 0, minimum = -1;
 };
-constexpr std::array kLayouts{BlockLayout{"q8_0"},        BlockLayout{"q4_0"},     BlockLayout{"q4_1", 0, 2},
-                              BlockLayout{"q5_0"},        BlockLayout{"q5_1", 0, 2}, BlockLayout{"q2_k", 80, 82},
-                              BlockLayout{"q3_k", 108},   BlockLayout{"q4_k", 0, 2}, BlockLayout{"q5_k", 0, 2},
-                              BlockLayout{"q6_k", 208},   BlockLayout{"iq4_nl"},   BlockLayout{"iq4_xs"}};
+constexpr std::array kLayouts{BlockLayout{"q8_0"},      BlockLayout{"q4_0"},       BlockLayout{"q4_1", 0, 2},
+                              BlockLayout{"q5_0"},      BlockLayout{"q5_1", 0, 2}, BlockLayout{"q2_k", 80, 82},
+                              BlockLayout{"q3_k", 108}, BlockLayout{"q4_k", 0, 2}, BlockLayout{"q5_k", 0, 2},
+                              BlockLayout{"q6_k", 208}, BlockLayout{"iq4_nl"},     BlockLayout{"iq4_xs"}};
 
 const BlockLayout* layout_of(DType dtype) {
-  const auto found = std::find_if(kLayouts.begin(), kLayouts.end(), [&](const BlockLayout& l) { return l.dtype == name(dtype); });
+  const auto found =
+      std::find_if(kLayouts.begin(), kLayouts.end(), [&](const BlockLayout& l) { return l.dtype == name(dtype); });
   return found == kLayouts.end() ? nullptr : &*found;
 }
 
 constexpr FaultKey kBlockKey{.name = "block", .fallback = "0", .doc = "which block of every row", .min = 0, .max = 1e9};
-constexpr std::array kScaleKeys{
-    FaultKey{.name = "as", .type = KeyType::word, .fallback = "next",
-             .doc = "the next block's scale is taken (round the end of the row), or none (1)", .words = "next one"},
-    kBlockKey};
+constexpr std::array kScaleKeys{FaultKey{.name = "as",
+                                         .type = KeyType::word,
+                                         .fallback = "next",
+                                         .doc = "the next block's scale is taken (round the end of the row), or none (1)",
+                                         .words = "next one"},
+                                kBlockKey};
 constexpr std::array kMinKeys{kBlockKey};
 
 /// change(block, next block) of every row.
@@ -121,7 +129,8 @@ void alter_blocks(const FaultSpec& fault, WrongCall& call, const std::function<v
   const std::int64_t n = weight.n_cols / info.block_elems, block = std::min(fault.integer("block"), n - 1);
   alter(call, [&](std::vector<std::byte>& bytes) {
     for (std::int64_t o = 0; o < weight.n_rows; ++o)
-      change(bytes.data() + o * weight.row_size() + block * info.block_bytes, weight.row(o) + (block + 1) % n * info.block_bytes);
+      change(bytes.data() + o * weight.row_size() + block * info.block_bytes,
+             weight.row(o) + (block + 1) % n * info.block_bytes);
   });
 }
 
@@ -148,14 +157,22 @@ void plant_min(const FaultSpec& fault, WrongCall& call) {
 std::pair<WeightView, WeightView> weights_of(const Model& model, Stage stage, std::size_t l) {
   const LayerWeights& w = model.weights.layers[l];
   switch (stage) {
-    case Stage::q: return {w.wq, w.bq};
-    case Stage::k: return {w.wk, w.bk};
-    case Stage::v: return {w.wv, w.bv};
-    case Stage::wo_out: return {w.wo, w.bo};
-    case Stage::ffn_gate: return {w.gate, w.bgate};
-    case Stage::ffn_up: return {w.up, w.bup};
-    case Stage::mlp_out: return {w.down, w.bdown};
-    default: return {model.weights.lm_head, {}};
+    case Stage::q:
+      return {w.wq, w.bq};
+    case Stage::k:
+      return {w.wk, w.bk};
+    case Stage::v:
+      return {w.wv, w.bv};
+    case Stage::wo_out:
+      return {w.wo, w.bo};
+    case Stage::ffn_gate:
+      return {w.gate, w.bgate};
+    case Stage::ffn_up:
+      return {w.up, w.bup};
+    case Stage::mlp_out:
+      return {w.down, w.bdown};
+    default:
+      return {model.weights.lm_head, {}};
   }
 }
 
@@ -213,12 +230,14 @@ const auto kRows = std::to_array<FaultInfo>({
      .plant = plant_shifted},
     {.name = "qk-permuted",
      .family = "weights",
-     .doc = "the rows of the Q or K projection stand in the order of the other RoPE layout: permuted once too often, or by a wrong "
+     .doc = "the rows of the Q or K projection stand in the order of the other RoPE layout: permuted once too often, or by a "
+            "wrong "
             "number of heads",
      .found_at = "q or k (the first of those chosen)",
      .idle = "where a head has two elements",
      .needs = "a projection whose rows are pairs of HEADS heads",
-     .stands_for = "Q/K rows permuted wrongly under GQA (llama.cpp#3364); RoPE permutation skipped in a repack (llama.cpp#22611)",
+     .stands_for =
+         "Q/K rows permuted wrongly under GQA (llama.cpp#3364); RoPE permutation skipped in a repack (llama.cpp#22611)",
      .stages = kProjections,
      .keys = kPermuteKeys,
      .plant = plant_permuted,

@@ -1,4 +1,5 @@
-// Plants every kind of fault over layers and positions by `greta isolate`, and compares where it was found with where it was planted.
+// Plants every kind of fault over layers and positions by `greta isolate`, and compares where it was found with where it was
+// planted.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -28,13 +29,16 @@ class Sweeper {
     const CommandResult healthy = isolate({});
     EXPECT_EQ(healthy.exit_code, 0) << healthy.err;  // no false alarm
     if (healthy.exit_code == 0) n_ = nlohmann::json::parse(healthy.out)["prompts"][0]["n_tokens"];
-    if (print_) std::printf("%s: %d tokens\n%-7s %-22s %-34s %5s %5s  %s\n", model_.c_str(), n_, "phase", "kind", "keys", "layer", "pos", "outcome");
+    if (print_)
+      std::printf("%s: %d tokens\n%-7s %-22s %-34s %5s %5s  %s\n", model_.c_str(), n_, "phase", "kind", "keys", "layer", "pos",
+                  "outcome");
   }
   int n_tokens() const { return n_; }
 
   CommandResult isolate(const std::vector<std::string>& faults, const Plant& plant = {}) {
-    std::vector<std::string> arguments{"isolate", "--model", model_, "--prompt", prompt_, "--span", "3", "--json", "--lang", "en",
-                                       "--out", (scratch_.path() / ("run" + std::to_string(++runs_))).string()};
+    std::vector<std::string> arguments{
+        "isolate", "--model", model_,   "--prompt", prompt_, "--span",
+        "3",       "--json",  "--lang", "en",       "--out", (scratch_.path() / ("run" + std::to_string(++runs_))).string()};
     for (const std::string& fault : faults) arguments.insert(arguments.end(), {"--fault", fault});
     if (plant.chunk > 0) arguments.insert(arguments.end(), {"--arm-b", "chunk=" + std::to_string(plant.chunk)});
     if (plant.batch > 1) arguments.insert(arguments.end(), {"--arm-b", "batch=" + std::to_string(plant.batch)});
@@ -50,15 +54,16 @@ class Sweeper {
     ++counts_.planted;
     const std::string outcome = why.empty() ? found(plant, place, fault, result) : idle(why, fault, result);
     if (print_)
-      std::printf("%-7s %-22s %-34s %5d %5d  %s\n", place.prefill ? "prefill" : "decode", plant.kind.c_str(), plant.keys.c_str(),
-                  place.layer, place.position, outcome.c_str());
+      std::printf("%-7s %-22s %-34s %5d %5d  %s\n", place.prefill ? "prefill" : "decode", plant.kind.c_str(),
+                  plant.keys.c_str(), place.layer, place.position, outcome.c_str());
   }
   const SweepCounts& counts() const { return counts_; }
 
  private:
   std::string idle(std::string_view why, const std::string& fault, const CommandResult& result) {
     const bool refused = result.exit_code == 2 && result.err.find("changed nothing") != std::string::npos;
-    EXPECT_TRUE(refused) << fault << " was to be without effect (" << why << "): exit code " << result.exit_code << "\n" << result.err;
+    EXPECT_TRUE(refused) << fault << " was to be without effect (" << why << "): exit code " << result.exit_code << "\n"
+                         << result.err;
     counts_.idle += refused ? 1 : 0;
     return refused ? "refused, as foretold: " + std::string(why) : "WRONG: not refused";
   }
@@ -76,8 +81,8 @@ class Sweeper {
     const bool right = first["stage"] == name(plant.stage) && first["layer"] == layer && first["position"] == position;
     EXPECT_TRUE(right) << fault << " was found at " << first.dump();
     counts_.found += right ? 1 : 0;
-    return (right ? "found at " : "WRONG: ") + first["stage"].get<std::string>() + " layer " + first["layer"].dump() + " position " +
-           first["position"].dump();
+    return (right ? "found at " : "WRONG: ") + first["stage"].get<std::string>() + " layer " + first["layer"].dump() +
+           " position " + first["position"].dump();
   }
 
   const TemporaryDirectory scratch_;

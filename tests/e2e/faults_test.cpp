@@ -22,7 +22,8 @@ std::string synthetic(const TemporaryDirectory& directory, const std::string& na
       {"qwen3", {"--shape", "tiny", "--arch", "qwen3"}},
       {"gemma2", {"--shape", "tiny", "--arch", "gemma2"}},
       {"window", {"--shape", "tiny", "--arch", "mistral", "--window", "4"}},
-      {"factors", {"--shape", "llama3-1b", "--d-model", "256", "--heads", "8", "--kv-heads", "4", "--ffn", "768", "--vocab", "512"}},
+      {"factors",
+       {"--shape", "llama3-1b", "--d-model", "256", "--heads", "8", "--kv-heads", "4", "--ffn", "768", "--vocab", "512"}},
   };
   const std::string path = (directory.path() / (name + ".gguf")).string();
   std::vector<std::string> arguments{"models", "synth", "--layers", "3", "--seed", "3", "--out", path};
@@ -32,36 +33,41 @@ std::string synthetic(const TemporaryDirectory& directory, const std::string& na
   return path;
 }
 
-/// Every plant: at one place of its own (quick), or at all of them. `base` is the model of the plants that need nothing.
+/// Every plant at all of its places; or (quick) one of each kind, and those that the sweep in process cannot run, at one place
+/// each. `base` is the model of the plants that need nothing.
 SweepCounts sweep(const std::string& base, const std::vector<int>& base_layers, int base_n_layers, bool all) {
   const TemporaryDirectory directory;
   std::map<std::string, Sweeper> sweepers;
   SweepCounts counts;
   int turn = 0;
+  std::set<std::string> seen;
   for (const Plant& plant : all_plants()) {
+    if (!all && !seen.insert(plant.kind).second && plant.in_process()) continue;
     const bool is_base = plant.model == "base";
     const auto known = sweepers.find(plant.model);
     const std::string path = is_base ? base : known == sweepers.end() ? synthetic(directory, plant.model) : "";
     Sweeper& sweeper = sweepers.try_emplace(plant.model, path, kPrompt, all).first->second;
-    const std::vector<PlantPlace> places = all_places(plant, sweeper.n_tokens(), is_base ? base_layers : std::vector<int>{0, 1, 2}, is_base ? base_n_layers : 3);
+    const std::vector<PlantPlace> places =
+        all_places(plant, sweeper.n_tokens(), is_base ? base_layers : std::vector<int>{0, 1, 2}, is_base ? base_n_layers : 3);
     const std::size_t step = all ? 1 : places.size();
-    for (std::size_t i = all ? 0 : static_cast<std::size_t>(turn++) % places.size(); i < places.size(); i += step) sweeper.plant(plant, places[i]);
+    for (std::size_t i = all ? 0 : static_cast<std::size_t>(turn++) % places.size(); i < places.size(); i += step)
+      sweeper.plant(plant, places[i]);
   }
   for (const auto& [name, sweeper] : sweepers) {
     counts.planted += sweeper.counts().planted;
     counts.found += sweeper.counts().found;
     counts.idle += sweeper.counts().idle;
   }
-  std::printf("planted %d, found at their place %d, refused as without effect, as foretold, %d, deviations %d\n", counts.planted, counts.found,
-              counts.idle, counts.planted - counts.ok());
+  std::printf("planted %d, found at their place %d, refused as without effect, as foretold, %d, deviations %d\n",
+              counts.planted, counts.found, counts.idle, counts.planted - counts.ok());
   return counts;
 }
 
-TEST(Faults, EveryPlantIsFoundWhereItIsPlanted) {
+TEST(Faults, EveryKindIsFoundWhereItIsPlanted) {
   const TemporaryDirectory directory;
   const SweepCounts counts = sweep(synthetic(directory, "base"), {0, 1, 2}, 3, false);
   EXPECT_EQ(counts.ok(), counts.planted);
-  EXPECT_EQ(counts.planted, static_cast<int>(all_plants().size()));
+  EXPECT_GE(counts.planted, 47);
 }
 
 /// A late layer at an early position and an early layer at a late one: neither explains the other.
@@ -69,8 +75,9 @@ TEST(Faults, TwoIndependentOnesAreBothListed) {
   const TemporaryDirectory directory;
   Sweeper sweeper(synthetic(directory, "base"), kPrompt, false);
   const int n = sweeper.n_tokens();
-  const CommandResult result = sweeper.isolate({"rmsnorm-epsilon@decode:layer=2:stage=ffn_norm:eps=0.01:position=" + std::to_string(n - 1),
-                                                "rope-position@decode:layer=0:stage=k_rope:position=" + std::to_string(n + 1)});
+  const CommandResult result =
+      sweeper.isolate({"rmsnorm-epsilon@decode:layer=2:stage=ffn_norm:eps=0.01:position=" + std::to_string(n - 1),
+                       "rope-position@decode:layer=0:stage=k_rope:position=" + std::to_string(n + 1)});
   ASSERT_EQ(result.exit_code, 1) << result.err;
   const auto prompt = nlohmann::json::parse(result.out)["prompts"][0];
   std::set<std::string> places;

@@ -10,8 +10,8 @@
 namespace greta {
 namespace {
 
-using ::testing::HasSubstr;
 using test::traced_run;
+using ::testing::HasSubstr;
 
 const Model& tiny() {
   static const auto model = [] {
@@ -63,10 +63,12 @@ TEST(FaultyOps, TwoFaultsOfOperandsAtOnePlaceAddUp) {
 }
 
 TEST(FaultyOps, AFaultOfAnOperandAndOneOfTheKernelAtOnePlaceAddUp) {
-  const auto both = traced_run(tiny(), {"layernorm-for-rmsnorm@decode:layer=0:stage=ffn_norm", "rmsnorm-epsilon@decode:layer=0:stage=ffn_norm:eps=0.5",
-                                        "perturb@decode:layer=0:stage=ffn_norm:index=3"});
+  const auto both = traced_run(
+      tiny(), {"layernorm-for-rmsnorm@decode:layer=0:stage=ffn_norm", "rmsnorm-epsilon@decode:layer=0:stage=ffn_norm:eps=0.5",
+               "perturb@decode:layer=0:stage=ffn_norm:index=3"});
   const auto norm = traced_run(tiny(), {"layernorm-for-rmsnorm@decode:layer=0:stage=ffn_norm"});
-  const auto without_last = traced_run(tiny(), {"layernorm-for-rmsnorm@decode:layer=0:stage=ffn_norm", "rmsnorm-epsilon@decode:layer=0:stage=ffn_norm:eps=0.5"});
+  const auto without_last = traced_run(
+      tiny(), {"layernorm-for-rmsnorm@decode:layer=0:stage=ffn_norm", "rmsnorm-epsilon@decode:layer=0:stage=ffn_norm:eps=0.5"});
   EXPECT_FALSE(same(both.capture, norm.capture));
   EXPECT_FALSE(same(both.capture, without_last.capture));
 }
@@ -94,7 +96,8 @@ TEST(FaultyOps, RowsBesideTheFaultyOneKeepTheirBits) {
 }
 
 TEST(FaultyOps, WhatTheModelLacksIsSaidInOneLine) {
-  EXPECT_THAT(refusal(tiny(), "rope-factors-missing@any"), HasSubstr("the model has no rope_freqs.weight; it needs a model with"));
+  EXPECT_THAT(refusal(tiny(), "rope-factors-missing@any"),
+              HasSubstr("the model has no rope_freqs.weight; it needs a model with"));
   EXPECT_THAT(refusal(tiny(), "bias-missing@any:stage=q"), HasSubstr("the model has no bias there"));
   EXPECT_THAT(refusal(tiny(), "block-scale@any:stage=q"), HasSubstr("the weights there have no blocks"));
   EXPECT_THAT(refusal(tiny(), "block-min@any"), HasSubstr("no blocks with a minimum"));
@@ -132,8 +135,8 @@ TEST(FaultyOps, RecordsShowWhatAKernelWasHanded) {
 TEST(FaultyOps, OperandsOfAWrongKernelAreRecordedAsTheyWereRightly) {
   const int p = test::kSweepPrompt;
   const auto healthy = traced_run(tiny(), {}).capture;
-  for (const char* fault : {"layernorm-for-rmsnorm@decode:layer=0", "f16-accumulate@decode:layer=0:stage=q", "gqa-head-map@decode:layer=0",
-                            "residual-twice@decode:layer=0"}) {
+  for (const char* fault : {"layernorm-for-rmsnorm@decode:layer=0", "f16-accumulate@decode:layer=0:stage=q",
+                            "gqa-head-map@decode:layer=0", "residual-twice@decode:layer=0"}) {
     const auto wrong = traced_run(tiny(), {fault}).capture;
     const auto first = test::first_difference(healthy, wrong);
     ASSERT_TRUE(first) << fault;
@@ -148,8 +151,9 @@ TEST(FaultyOps, OperandsOfAWrongKernelAreRecordedAsTheyWereRightly) {
 }
 
 TEST(FaultyOps, KindsWithLoopsOfTheirOwnActOnPlanFloat64Too) {
-  for (const char* fault : {"layernorm-for-rmsnorm@decode:layer=1", "f16-accumulate@decode:layer=1:stage=attn_scores", "softmax-no-max@decode:layer=1",
-                            "mask-off-by-one@decode:layer=1", "merge-empty-chunk@decode:layer=1", "uninitialised-tail@decode:layer=1:stage=q",
+  for (const char* fault : {"layernorm-for-rmsnorm@decode:layer=1", "f16-accumulate@decode:layer=1:stage=attn_scores",
+                            "softmax-no-max@decode:layer=1", "mask-off-by-one@decode:layer=1",
+                            "merge-empty-chunk@decode:layer=1", "uninitialised-tail@decode:layer=1:stage=q",
                             "kv-stale@decode:layer=1", "residual-source@decode:layer=1", "logits-row@decode"})
     EXPECT_GT(traced_run(tiny(), {fault}, 0, "float64").effects, 0) << fault;
 }

@@ -51,7 +51,9 @@ inline std::string_view below_four(const PlantPlace& p) { return p.position < 4 
 inline std::string_view only_key(const PlantPlace& p) { return p.position == 0 ? "the only key has probability 1" : ""; }
 inline std::string_view from_zero(const PlantPlace& p) { return p.call_first == 0 ? "the call begins at slot 0" : ""; }
 inline std::string_view in_window(const PlantPlace& p) { return p.position < 4 ? "both windows reach back to position 0" : ""; }
-inline std::string_view same_first(const PlantPlace& p) { return p.position == 0 ? "all sequences begin with the same token" : ""; }
+inline std::string_view same_first(const PlantPlace& p) {
+  return p.position == 0 ? "all sequences begin with the same token" : "";
+}
 inline std::string_view no_logits(const PlantPlace& p) { return p.prefill ? "arm B computes no logits in prefill" : ""; }
 }  // namespace idle
 

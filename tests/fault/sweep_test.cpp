@@ -1,5 +1,5 @@
-// Every kind of fault at three layers and three positions of each phase, in process: the first record that differs from a healthy
-// run is where the fault was planted, or the fault changed nothing where that was said in advance.
+// Every kind of fault at three layers and three positions of each phase, in process: the first record that differs from a
+// healthy run is where the fault was planted, or the fault changed nothing where that was said in advance.
 #include <gtest/gtest.h>
 
 #include <cstdio>
@@ -81,7 +81,8 @@ TEST(FaultSweep, EveryPlantIsFoundAtItsPlaceOrIdleAsForetold) {
           check(plant, {prefill, layer, position, call_first, 3}, counts);
         }
   }
-  std::printf("planted %d, found at their place %d, without effect as foretold %d\n", counts.planted, counts.found, counts.idle);
+  std::printf("planted %d, found at their place %d, without effect as foretold %d\n", counts.planted, counts.found,
+              counts.idle);
   EXPECT_EQ(counts.found + counts.idle, counts.planted);
   EXPECT_GT(counts.planted, 1500);
 }
