@@ -84,7 +84,7 @@ INSTANTIATE_TEST_SUITE_P(
                   .head_dim = 48,
                   .d_model = 90,
                   .layers = 6}),
-    [](const auto& info) { return info.param.name; });
+    [](const auto& one) { return one.param.name; });
 
 /// What a window hides has no part in a row: other tokens before it change nothing, the first one inside it does.
 TEST(Window, HidesExactlyTheTokensBeforeIt) {
