@@ -48,9 +48,9 @@ constexpr Format format_of(DType dtype) {
   }
 }
 
-/// One group of a tile of 16 outputs, lane by lane. Word k of `codes` holds codes 4k..4k+3 of each output.
+/// One group of a tile of 16 outputs, lane by lane. `codes[k]` holds codes 4k..4k+3 of each output.
 struct alignas(64) Group {
-  std::uint8_t codes[kGroup / 4][kTileOuts][4];
+  std::uint8_t codes[kGroup / 4][kTileOuts * 4];
   float scales[2 * kGroup / 16][kTileOuts];  // d of the sub-blocks, then their m
 };
 

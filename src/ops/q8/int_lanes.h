@@ -17,7 +17,7 @@
 #endif
 
 HWY_BEFORE_NAMESPACE();
-namespace greta::HWY_NAMESPACE {
+namespace greta::HWY_NAMESPACE::integers {
 
 // dot4(sum, w, x): lane i of sum + the products of the four unsigned bytes of lane i of w with the four signed bytes of x.
 // kSmall promises w < 64: then a pair of products fits 16 bits and the saturating multiply cannot saturate. Without that
@@ -52,10 +52,27 @@ HWY_INLINE Ints dot4(Ints sum, Ints w, Ints x) {
 #endif
 }
 
-/// out[j][i] = in[i][j]: 16 rows of 16 words, `stride` words apart in `in`, dense in `out`.
-HWY_INLINE void transpose16(const std::uint32_t* in, std::int64_t stride, std::uint32_t* out) {
+/// The row of a transposition: 64 bytes in pieces of kPiece, `stride` apart.
+template <int kPiece>
+HWY_INLINE __m512i load_pieces(const std::byte* p, std::int64_t stride) {
+  if constexpr (kPiece == 64) {
+    return _mm512_loadu_si512(p);
+  } else if constexpr (kPiece == 32) {
+    const auto at = [&](int i) HWY_ATTR { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p + i * stride)); };
+    return _mm512_inserti64x4(_mm512_castsi256_si512(at(0)), at(1), 1);
+  } else {
+    const auto at = [&](int i) HWY_ATTR { return _mm_loadu_si128(reinterpret_cast<const __m128i*>(p + i * stride)); };
+    const __m256i low = _mm256_inserti128_si256(_mm256_castsi128_si256(at(0)), at(1), 1);
+    const __m256i high = _mm256_inserti128_si256(_mm256_castsi128_si256(at(2)), at(3), 1);
+    return _mm512_inserti64x4(_mm512_castsi256_si512(low), high, 1);
+  }
+}
+
+/// Word i of word row j of `out` is word j of row i: 16 rows of 16 words, row i in pieces from in[i] + offset on.
+template <int kPiece>
+HWY_INLINE void transpose16(const std::byte* const (&in)[16], std::int64_t offset, std::int64_t stride, std::uint8_t* out) {
   __m512i a[16], b[16];
-  for (int i = 0; i < 16; ++i) a[i] = _mm512_loadu_si512(in + i * stride);
+  for (int i = 0; i < 16; ++i) a[i] = load_pieces<kPiece>(in[i] + offset, stride);
   for (int i = 0; i < 16; i += 2) {
     b[i] = _mm512_unpacklo_epi32(a[i], a[i + 1]);
     b[i + 1] = _mm512_unpackhi_epi32(a[i], a[i + 1]);
@@ -70,10 +87,10 @@ HWY_INLINE void transpose16(const std::uint32_t* in, std::int64_t stride, std::u
     const __m512i even01 = _mm512_shuffle_i32x4(a[c], a[4 + c], 0x88), odd01 = _mm512_shuffle_i32x4(a[c], a[4 + c], 0xdd);
     const __m512i even23 = _mm512_shuffle_i32x4(a[8 + c], a[12 + c], 0x88);
     const __m512i odd23 = _mm512_shuffle_i32x4(a[8 + c], a[12 + c], 0xdd);
-    _mm512_storeu_si512(out + (0 + c) * 16, _mm512_shuffle_i32x4(even01, even23, 0x88));
-    _mm512_storeu_si512(out + (4 + c) * 16, _mm512_shuffle_i32x4(odd01, odd23, 0x88));
-    _mm512_storeu_si512(out + (8 + c) * 16, _mm512_shuffle_i32x4(even01, even23, 0xdd));
-    _mm512_storeu_si512(out + (12 + c) * 16, _mm512_shuffle_i32x4(odd01, odd23, 0xdd));
+    _mm512_storeu_si512(out + (0 + c) * 64, _mm512_shuffle_i32x4(even01, even23, 0x88));
+    _mm512_storeu_si512(out + (4 + c) * 64, _mm512_shuffle_i32x4(odd01, odd23, 0x88));
+    _mm512_storeu_si512(out + (8 + c) * 64, _mm512_shuffle_i32x4(even01, even23, 0xdd));
+    _mm512_storeu_si512(out + (12 + c) * 64, _mm512_shuffle_i32x4(odd01, odd23, 0xdd));
   }
 }
 
@@ -105,10 +122,22 @@ HWY_INLINE Ints dot4(Ints sum, Ints w, Ints x) {
   return sum;
 }
 
+/// Half a row of a transposition: 32 bytes in pieces of kPiece, `stride` apart.
+template <int kPiece>
+HWY_INLINE __m256i load_pieces(const std::byte* p, std::int64_t stride) {
+  if constexpr (kPiece >= 32) {
+    return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
+  } else {
+    const auto at = [&](int i) HWY_ATTR { return _mm_loadu_si128(reinterpret_cast<const __m128i*>(p + i * stride)); };
+    return _mm256_inserti128_si256(_mm256_castsi128_si256(at(0)), at(1), 1);
+  }
+}
+
 /// Eight by eight words of the transposition below.
-HWY_INLINE void transpose8(const std::uint32_t* in, std::int64_t stride, std::uint32_t* out) {
+template <int kPiece>
+HWY_INLINE void transpose8(const std::byte* const* in, std::int64_t offset, std::int64_t stride, std::uint8_t* out) {
   __m256i a[8], b[8];
-  for (int i = 0; i < 8; ++i) a[i] = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(in + i * stride));
+  for (int i = 0; i < 8; ++i) a[i] = load_pieces<kPiece>(in[i] + offset, stride);
   for (int i = 0; i < 8; i += 2) {
     b[i] = _mm256_unpacklo_epi32(a[i], a[i + 1]);
     b[i + 1] = _mm256_unpackhi_epi32(a[i], a[i + 1]);
@@ -120,16 +149,18 @@ HWY_INLINE void transpose8(const std::uint32_t* in, std::int64_t stride, std::ui
     a[i + 3] = _mm256_unpackhi_epi64(b[i + 1], b[i + 3]);
   }
   for (int c = 0; c < 4; ++c) {
-    const auto at = [&](int j) { return reinterpret_cast<__m256i*>(out + j * 16); };
+    const auto at = [&](int j) { return reinterpret_cast<__m256i*>(out + j * 64); };
     _mm256_storeu_si256(at(c), _mm256_permute2x128_si256(a[c], a[4 + c], 0x20));
     _mm256_storeu_si256(at(4 + c), _mm256_permute2x128_si256(a[c], a[4 + c], 0x31));
   }
 }
 
-/// out[j][i] = in[i][j]: 16 rows of 16 words, `stride` words apart in `in`, dense in `out`.
-HWY_INLINE void transpose16(const std::uint32_t* in, std::int64_t stride, std::uint32_t* out) {
-  for (int i = 0; i < 16; i += 8) {
-    for (int j = 0; j < 16; j += 8) transpose8(in + i * stride + j, stride, out + j * 16 + i);
+/// Word i of word row j of `out` is word j of row i: 16 rows of 16 words, row i in pieces from in[i] + offset on.
+template <int kPiece>
+HWY_INLINE void transpose16(const std::byte* const (&in)[16], std::int64_t offset, std::int64_t stride, std::uint8_t* out) {
+  for (int j = 0; j < 2; ++j) {
+    const std::int64_t half = kPiece == 64 ? offset + j * 32 : offset + j * (32 / kPiece) * stride;
+    for (int i = 0; i < 2; ++i) transpose8<kPiece>(in + 8 * i, half, stride, out + j * 8 * 64 + i * 32);
   }
 }
 
@@ -162,15 +193,20 @@ inline Ints dot4(Ints sum, const Ints& w, const Ints& x) {
   for (int i = 0; i < 4 * kLanes; ++i) sum.v[i / 4] += codes[i] * inputs[i];
   return sum;
 }
-inline void transpose16(const std::uint32_t* in, std::int64_t stride, std::uint32_t* out) {
+/// Word i of word row j of `out` is word j of row i: 16 rows of 16 words, row i in pieces from in[i] + offset on.
+template <int kPiece>
+inline void transpose16(const std::byte* const (&in)[16], std::int64_t offset, std::int64_t stride, std::uint8_t* out) {
   for (int i = 0; i < 16; ++i) {
-    for (int j = 0; j < 16; ++j) out[j * 16 + i] = in[i * stride + j];
+    for (int j = 0; j < 16; ++j) {
+      const int at = 4 * j;
+      std::memcpy(out + j * 64 + i * 4, in[i] + offset + at / kPiece * stride + at % kPiece, 4);
+    }
   }
 }
 
 #endif
 
-}  // namespace greta::HWY_NAMESPACE
+}  // namespace greta::HWY_NAMESPACE::integers
 HWY_AFTER_NAMESPACE();
 
 #endif

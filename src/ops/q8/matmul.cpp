@@ -12,7 +12,7 @@
 #include "ops/q8/unpack.h"
 
 HWY_BEFORE_NAMESPACE();
-namespace greta::HWY_NAMESPACE {
+namespace greta::HWY_NAMESPACE::integers {
 
 using q8::Group;
 using q8::kBlocksOfGroup;
@@ -29,24 +29,25 @@ constexpr int kTileRows = 2;
 #endif
 static_assert(q8::kFusedRows <= kTileRows);
 
-/// Group `g` of a tile's outputs. Lanes beyond the last output repeat it; nobody reads them.
+/// Group `g` of a tile's outputs. Lanes beyond the last output repeat it; nobody reads them. Of a last group with fewer than
+/// eight blocks the blocks are copied first: whole groups are read, and nothing may be beyond the row.
 template <DType kType>
 void unpack_tile(const TileArgs& args, std::int64_t g, Group& out) {
   using Block = BlockOf<kType>;
-  constexpr std::int64_t kBlocks = kIsSuperBlock<Block> ? 1 : kBlocksOfGroup;
-  const std::int64_t left = args.n_blocks - g * kBlocksOfGroup;
-  alignas(64) Unpacked one[kTileOuts];
+  constexpr std::int64_t kBlocks = sizeof(Block) < kGroup / 4 ? kBlocksOfGroup : 1;  // of a group
+  Sources from;
   for (int i = 0; i < kTileOuts; ++i) {
     const std::int64_t o = args.begin + i < args.end ? i : args.end - args.begin - 1;
-    const auto* blocks = reinterpret_cast<const Block*>(args.weight + o * args.stride) + g * kBlocks;
-    unpack_group(blocks, left < kBlocksOfGroup ? left : kBlocksOfGroup, one[i]);
+    from.of[i] = args.weight + o * args.stride + g * kBlocks * static_cast<std::int64_t>(sizeof(Block));
   }
-  constexpr std::int64_t kStride = sizeof(Unpacked) / 4;
-  const auto words = [](void* p) HWY_ATTR { return static_cast<std::uint32_t*>(p); };
-  for (int k = 0; k < kGroup / 4; k += 16) transpose16(words(one[0].codes) + k, kStride, words(out.codes[k]));
-  transpose16(words(one[0].scales), kStride, words(out.scales));
-  constexpr q8::Format kFormat = q8::format_of(kType);
-  if constexpr (kFormat.minima && kFormat.sub == 16) transpose16(words(one[0].scales) + 16, kStride, words(out.scales[16]));
+  const std::int64_t left = args.n_blocks - g * kBlocksOfGroup;
+  if (kBlocks == 1 || left >= kBlocksOfGroup) return unpack(static_cast<const Block*>(nullptr), from, out.codes, out.scales);
+  Block copies[kTileOuts][kBlocks] = {};
+  for (int i = 0; i < kTileOuts; ++i) {
+    std::memcpy(copies[i], from.of[i], static_cast<std::size_t>(left) * sizeof(Block));
+    from.of[i] = reinterpret_cast<const std::byte*>(copies[i]);
+  }
+  unpack(static_cast<const Block*>(nullptr), from, out.codes, out.scales);
 }
 
 using Unpack = void (*)(const TileArgs& args, std::int64_t g, Group& out);
@@ -65,11 +66,11 @@ HWY_INLINE void accumulate(const Group* groups, const Row* rows, std::int64_t fi
     const int in_group = static_cast<int>(b % kBlocksOfGroup);
     for (int s = 0; s < kSubs; ++s) {
       const std::int64_t sub = (first + b) * kSubs + s;
-      const auto* codes = group.codes[(in_group * kSubs + s) * (kSub / 4)];
+      const std::uint8_t* codes = group.codes[(in_group * kSubs + s) * (kSub / 4)];
       Ints dots[kRows];
       for (int r = 0; r < kRows; ++r) dots[r] = set1_i32(rows[r].start[sub]);
       for (int k = 0; k < kSub / 4; ++k) {
-        const Ints w = load_ints(codes + k * kTileOuts);
+        const Ints w = load_ints(codes + k * kTileOuts * 4);
         for (int r = 0; r < kRows; ++r) {
           std::int32_t x;
           std::memcpy(&x, rows[r].codes + sub * kSub + 4 * k, sizeof x);
@@ -139,32 +140,36 @@ void tile_of(const TileArgs& args) {
   run_tile<kFormat.sub, kFormat.minima, kFormat.small>(&unpack_tile<kType>, args);
 }
 
-void q8_tile(const TileArgs& args) {
+}  // namespace greta::HWY_NAMESPACE::integers
+
+namespace greta::HWY_NAMESPACE {
+
+void q8_tile(const q8::TileArgs& args) {
   switch (args.dtype) {
     case DType::q4_0:
-      return tile_of<DType::q4_0>(args);
+      return integers::tile_of<DType::q4_0>(args);
     case DType::q4_1:
-      return tile_of<DType::q4_1>(args);
+      return integers::tile_of<DType::q4_1>(args);
     case DType::q5_0:
-      return tile_of<DType::q5_0>(args);
+      return integers::tile_of<DType::q5_0>(args);
     case DType::q5_1:
-      return tile_of<DType::q5_1>(args);
+      return integers::tile_of<DType::q5_1>(args);
     case DType::q2_k:
-      return tile_of<DType::q2_k>(args);
+      return integers::tile_of<DType::q2_k>(args);
     case DType::q3_k:
-      return tile_of<DType::q3_k>(args);
+      return integers::tile_of<DType::q3_k>(args);
     case DType::q4_k:
-      return tile_of<DType::q4_k>(args);
+      return integers::tile_of<DType::q4_k>(args);
     case DType::q5_k:
-      return tile_of<DType::q5_k>(args);
+      return integers::tile_of<DType::q5_k>(args);
     case DType::q6_k:
-      return tile_of<DType::q6_k>(args);
+      return integers::tile_of<DType::q6_k>(args);
     case DType::iq4_nl:
-      return tile_of<DType::iq4_nl>(args);
+      return integers::tile_of<DType::iq4_nl>(args);
     case DType::iq4_xs:
-      return tile_of<DType::iq4_xs>(args);
+      return integers::tile_of<DType::iq4_xs>(args);
     default:
-      return tile_of<DType::q8_0>(args);
+      return integers::tile_of<DType::q8_0>(args);
   }
 }
 
@@ -188,7 +193,8 @@ constexpr std::int64_t kGrainWork = 1 << 18;  // multiply-adds that are worth an
 
 auto tile_kernel(Isa isa) {
 #if defined(__x86_64__)
-  if (isa == Isa::avx512 && (hwy::SupportedTargets() & HWY_AVX3_DL) != 0) return &N_AVX3_DL::q8_tile;
+  static const bool vnni = (hwy::SupportedTargets() & HWY_AVX3_DL) != 0;
+  if (isa == Isa::avx512 && vnni) return &N_AVX3_DL::q8_tile;
 #endif
   return kTile[isa];
 }
