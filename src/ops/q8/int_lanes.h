@@ -30,7 +30,14 @@ struct Ints {
 };
 HWY_INLINE Ints set1_i32(std::int32_t x) { return {_mm512_set1_epi32(x)}; }
 HWY_INLINE Ints load_ints(const void* p) { return {_mm512_loadu_si512(p)}; }
-HWY_INLINE void store_ints(Ints a, void* p) { _mm512_storeu_si512(p, a.v); }
+/// (a >> shift) & mask, lane by lane.
+HWY_INLINE Ints bits_at(Ints a, int shift, int mask) {
+  return {_mm512_and_si512(_mm512_srlv_epi32(a.v, _mm512_set1_epi32(shift)), _mm512_set1_epi32(mask))};
+}
+/// The signed byte of each lane whose lowest bit is `shift`.
+HWY_INLINE Ints byte_at(Ints a, int shift) {
+  return {_mm512_srai_epi32(_mm512_sllv_epi32(a.v, _mm512_set1_epi32(24 - shift)), 24)};
+}
 HWY_INLINE Lanes to_lanes(Ints a) { return {{Part{_mm512_cvtepi32_ps(a.v)}}}; }
 
 template <bool kSmall>
@@ -103,6 +110,14 @@ HWY_INLINE Ints set1_i32(std::int32_t x) { return {{_mm256_set1_epi32(x), _mm256
 HWY_INLINE Ints load_ints(const void* p) {
   const auto* from = static_cast<const __m256i*>(p);
   return {{_mm256_loadu_si256(from), _mm256_loadu_si256(from + 1)}};
+}
+HWY_INLINE Ints bits_at(Ints a, int shift, int mask) {
+  for (__m256i& v : a.v) v = _mm256_and_si256(_mm256_srlv_epi32(v, _mm256_set1_epi32(shift)), _mm256_set1_epi32(mask));
+  return a;
+}
+HWY_INLINE Ints byte_at(Ints a, int shift) {
+  for (__m256i& v : a.v) v = _mm256_srai_epi32(_mm256_sllv_epi32(v, _mm256_set1_epi32(24 - shift)), 24);
+  return a;
 }
 HWY_INLINE Lanes to_lanes(Ints a) { return {{Part{_mm256_cvtepi32_ps(a.v[0])}, Part{_mm256_cvtepi32_ps(a.v[1])}}}; }
 
@@ -178,6 +193,14 @@ inline Ints load_ints(const void* p) {
   Ints out;
   std::memcpy(out.v, p, sizeof out.v);
   return out;
+}
+inline Ints bits_at(Ints a, int shift, int mask) {
+  for (std::int32_t& lane : a.v) lane = static_cast<std::int32_t>(static_cast<std::uint32_t>(lane) >> shift) & mask;
+  return a;
+}
+inline Ints byte_at(Ints a, int shift) {
+  for (std::int32_t& lane : a.v) lane = static_cast<std::int8_t>(static_cast<std::uint32_t>(lane) >> shift);
+  return a;
 }
 inline Lanes to_lanes(Ints a) {
   Lanes out;

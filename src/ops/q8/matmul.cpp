@@ -40,6 +40,10 @@ void unpack_tile(const TileArgs& args, std::int64_t g, Group& out) {
     const std::int64_t o = args.begin + i < args.end ? i : args.end - args.begin - 1;
     from.of[i] = args.weight + o * args.stride + g * kBlocks * static_cast<std::int64_t>(sizeof(Block));
   }
+  // Sixteen streams are more than processors follow: the next tile, which lies behind this one, is asked for piece by piece.
+  constexpr std::int64_t kBytes = kTileOuts * kBlocks * static_cast<std::int64_t>(sizeof(Block));
+  const std::byte* next = args.weight + kTileOuts * args.stride + g * kBytes;
+  for (std::int64_t at = 0; at < kBytes; at += 64) __builtin_prefetch(next + at, 0, 2);
   const std::int64_t left = args.n_blocks - g * kBlocksOfGroup;
   if (kBlocks == 1 || left >= kBlocksOfGroup) return unpack(static_cast<const Block*>(nullptr), from, out.codes, out.scales);
   Block copies[kTileOuts][kBlocks] = {};

@@ -161,13 +161,11 @@ struct TileScales {
   /// out = factor * scale of sub-block s, unsigned bits [kShift, kShift + bits of kMask) of its byte.
   template <int kShift, int kMask>
   HWY_INLINE void scale(int s, const float* factor, float* out) const {
-    for (int i = 0; i < kTileOuts; ++i)
-      out[i] = factor[i] * static_cast<float>(static_cast<std::int32_t>((words[s / 4][i] >> (8 * (s % 4) + kShift)) & kMask));
+    store(mul(load(factor), to_lanes(bits_at(load_ints(words[s / 4]), 8 * (s % 4) + kShift, kMask))), out);
   }
   /// The same of a signed byte.
   HWY_INLINE void signed_scale(int s, const float* factor, float* out) const {
-    for (int i = 0; i < kTileOuts; ++i)
-      out[i] = factor[i] * static_cast<float>(static_cast<std::int32_t>(words[s / 4][i] << (24 - 8 * (s % 4))) >> 24);
+    store(mul(load(factor), to_lanes(byte_at(load_ints(words[s / 4]), 8 * (s % 4)))), out);
   }
 };
 
