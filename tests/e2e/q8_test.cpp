@@ -17,11 +17,16 @@ using nlohmann::json;
 
 const std::set<std::string> kQuantised{"attn_norm_q8", "attn_out_q8", "ffn_norm_q8", "ffn_act_q8", "lm_head_in_q8"};
 
-/// The demo model, a small synthetic one of Q4_0, and trained ones where the fixtures are.
+/// The demo model and a small synthetic one of Q4_0.
 std::vector<std::string> models(const TemporaryDirectory& folder) {
   const std::string synthetic = folder.path() / "q4_0.gguf";
   EXPECT_EQ(greta({"models", "synth", "--shape", "tiny", "--type", "q4_0", "--seed", "4", "--out", synthetic}).exit_code, 0);
-  std::vector<std::string> all{GRETA_SOURCE_DIR "/models/greta-demo.gguf", synthetic};
+  return {GRETA_SOURCE_DIR "/models/greta-demo.gguf", synthetic};
+}
+
+/// Trained models of both 32-element formats, where the optional external fixtures are.
+std::vector<std::string> trained_models() {
+  std::vector<std::string> all;
   for (const char* name : {"models/stories15M.Q8_0.gguf", "models/stories15M.Q4_0.gguf"}) {
     if (const auto path = fixture(name); !path.empty()) all.push_back(path.string());
   }
@@ -35,10 +40,10 @@ json isolate(std::vector<std::string> arguments, int exit_code) {
   return json::parse(result.out, nullptr, false);
 }
 
-TEST(PlanQ8, AgreesBitForBitAndEveryControlIsFound) {
+void expect_agreement(const std::vector<std::string>& all) {
   TemporaryDirectory folder;
   int run = 0;
-  for (const std::string& model : models(folder)) {
+  for (const std::string& model : all) {
     const json verdict = isolate({"--model", model, "--span", "16", "--out", folder.path() / std::to_string(run++)}, 0);
     ASSERT_FALSE(verdict.is_discarded()) << model;
     EXPECT_EQ(verdict["verdict"], "AGREE") << model;
@@ -54,6 +59,12 @@ TEST(PlanQ8, AgreesBitForBitAndEveryControlIsFound) {
   }
   if (testing::Test::HasFailure()) folder.keep();
 }
+
+TEST(PlanQ8, AgreesBitForBitAndEveryControlIsFound) {
+  const TemporaryDirectory folder;
+  expect_agreement(models(folder));
+}
+TEST(HeavyPlanQ8, AgreesOnTrainedModels) { expect_agreement(trained_models()); }
 
 TEST(PlanQ8, ThreadsChunksAndInstructionSetsOfTheArmsMayDiffer) {
   const TemporaryDirectory folder;
@@ -106,7 +117,9 @@ std::vector<double> logits(const std::string& model, const std::string& plan, co
 /// an error of 0.2 to 0.5 % of an input's RMS; through the layers it stays of that order.
 TEST(PlanQ8, ErrorAgainstFloat64IsThatOf8BitInputs) {
   const TemporaryDirectory folder;
-  for (const std::string& model : models(folder)) {
+  std::vector<std::string> all = models(folder);
+  for (const std::string& model : trained_models()) all.push_back(model);
+  for (const std::string& model : all) {
     const auto judge = logits(model, "float64", folder.path() / "judge.safetensors");
     const auto quantised = logits(model, "q8", folder.path() / "q8.safetensors");
     ASSERT_EQ(judge.size(), quantised.size());
