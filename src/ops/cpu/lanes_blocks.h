@@ -81,10 +81,10 @@ template <int kGroup>
 HWY_INLINE Bytes load_k_nibbles(const std::uint8_t* q) {
   return bits<4 * (kGroup / 2 % 2), 15>(load_bytes(q + 32 * (kGroup / 4) + 16 * (kGroup % 2)));
 }
-/// Bit n of a plane of 32 bytes, n the number of the 32 elements that kGroup lies in.
-template <int kGroup>
+/// Bit n of a plane of 32 bytes, n the number of the 32 elements that kGroup lies in, moved to place kTo.
+template <int kGroup, int kTo>
 HWY_INLINE Bytes load_plane_bit(const std::uint8_t* high) {
-  return bits<kGroup / 2, 1>(load_bytes(high + 16 * (kGroup % 2)));
+  return moved_bits<kGroup / 2, kTo, 1 << kTo>(load_bytes(high + 16 * (kGroup % 2)));
 }
 
 template <int kGroup>
@@ -93,7 +93,7 @@ HWY_INLINE Lanes load_group(const BlockQ2_K& block, const SubScales& by) {
 }
 template <int kGroup>
 HWY_INLINE Lanes load_group(const BlockQ3_K& block, const SubScales& by) {
-  const Bytes code = bit_or(load_pairs<kGroup>(block.q), shift_up<2>(load_plane_bit<kGroup>(block.high)));
+  const Bytes code = bit_or(load_pairs<kGroup>(block.q), load_plane_bit<kGroup, 2>(block.high));
   return mul(signed_lanes(subtract(code, 4)), set1(by.scale[kGroup]));
 }
 template <int kGroup>
@@ -103,7 +103,7 @@ HWY_INLINE Lanes load_group(const BlockQ4_K& block, const SubScales& by) {
 }
 template <int kGroup>
 HWY_INLINE Lanes load_group(const BlockQ5_K& block, const SubScales& by) {
-  const Bytes code = bit_or(load_k_nibbles<kGroup>(block.q), shift_up<4>(load_plane_bit<kGroup>(block.high)));
+  const Bytes code = bit_or(load_k_nibbles<kGroup>(block.q), load_plane_bit<kGroup, 4>(block.high));
   return exact_mul_sub(unsigned_lanes(code), set1(by.scale[kGroup / 2]), set1(by.minimum[kGroup / 2]));
 }
 template <int kGroup>
@@ -111,8 +111,8 @@ HWY_INLINE Lanes load_group(const BlockQ6_K& block, const SubScales& by) {
   constexpr int kHalf = kGroup / 8;
   constexpr int kPlace = kGroup % 8 * 16;  // in the half
   const Bytes low = bits<4 * (kPlace / 64), 15>(load_bytes(block.low + 64 * kHalf + kPlace % 64));
-  const Bytes high = bits<2 * (kPlace / 32), 3>(load_bytes(block.high + 32 * kHalf + kPlace % 32));
-  return mul(signed_lanes(subtract(bit_or(low, shift_up<4>(high)), 32)), set1(by.scale[kGroup]));
+  const Bytes high = moved_bits<2 * (kPlace / 32), 4, 3 << 4>(load_bytes(block.high + 32 * kHalf + kPlace % 32));
+  return mul(signed_lanes(subtract(bit_or(low, high), 32)), set1(by.scale[kGroup]));
 }
 template <int kGroup>
 HWY_INLINE Lanes load_group(const BlockIQ4_XS& block, const SubScales& by) {

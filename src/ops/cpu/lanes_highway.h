@@ -177,21 +177,30 @@ HWY_INLINE Bytes bits(Bytes a) {
   const auto shifted = hn::BitCast(ByteTag(), hn::ShiftRight<kShift>(hn::BitCast(d16, a.v)));
   return {hn::And(shifted, hn::Set(ByteTag(), static_cast<std::uint8_t>(kMask)))};
 }
-/// a << kShift where no bit leaves its byte.
-template <int kShift>
-HWY_INLINE Bytes shift_up(Bytes a) {
+/// The bits that kMask selects after they moved from place kFrom of every byte to place kTo.
+template <int kFrom, int kTo, int kMask>
+HWY_INLINE Bytes moved_bits(Bytes a) {
+  static_assert(kMask <= 0xff && (kMask & ((1 << kTo) - 1)) == 0 && kMask >> kTo <= 0xff >> kFrom);
   const hn::Repartition<std::uint16_t, ByteTag> d16;
-  return {hn::BitCast(ByteTag(), hn::ShiftLeft<kShift>(hn::BitCast(d16, a.v)))};
+  const auto words = hn::BitCast(d16, a.v);
+  const auto mask = hn::Set(ByteTag(), static_cast<std::uint8_t>(kMask));
+  if constexpr (kFrom >= kTo) {
+    return {hn::And(hn::BitCast(ByteTag(), hn::ShiftRight<kFrom - kTo>(words)), mask)};
+  } else {
+    return {hn::And(hn::BitCast(ByteTag(), hn::ShiftLeft<kTo - kFrom>(words)), mask)};
+  }
 }
 HWY_INLINE Bytes subtract(Bytes a, int b) { return {hn::Sub(a.v, hn::Set(ByteTag(), static_cast<std::uint8_t>(b)))}; }
 /// table[index] for every index below 16.
 HWY_INLINE Bytes lookup(Bytes table, Bytes index) { return {hn::TableLookupBytes(table.v, index.v)}; }
 /// `value` in byte i where bit i of the little-endian p[0..2) is set, else 0.
 HWY_INLINE Bytes spread_bits(const std::uint8_t* p, int value) {
+  const hn::Repartition<std::uint16_t, ByteTag> d16;
   const hn::Repartition<std::uint64_t, ByteTag> d64;
+  alignas(16) static constexpr std::uint8_t kByteOf[kLanes] = {0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1};
   const auto each_bit = hn::BitCast(ByteTag(), hn::Set(d64, 0x8040201008040201u));
-  alignas(16) const std::uint64_t copies[2]{p[0] * 0x0101010101010101u, p[1] * 0x0101010101010101u};
-  const auto set = hn::TestBit(hn::BitCast(ByteTag(), hn::Load(d64, copies)), each_bit);
+  const auto pair = hn::BitCast(ByteTag(), hn::Set(d16, static_cast<std::uint16_t>(p[0] | (p[1] << 8))));
+  const auto set = hn::TestBit(hn::TableLookupBytes(pair, hn::Load(ByteTag(), kByteOf)), each_bit);
   return {hn::IfThenElseZero(set, hn::Set(ByteTag(), static_cast<std::uint8_t>(value)))};
 }
 template <class Integer>

@@ -110,10 +110,11 @@ inline Bytes bits(Bytes a) {
   static_assert(kMask <= 0xff >> kShift);
   return each_byte([&](int i) { return (a.v[i] >> kShift) & kMask; });
 }
-/// a << kShift where no bit leaves its byte.
-template <int kShift>
-inline Bytes shift_up(Bytes a) {
-  return each_byte([&](int i) { return a.v[i] << kShift; });
+/// The bits that kMask selects after they moved from place kFrom of every byte to place kTo.
+template <int kFrom, int kTo, int kMask>
+inline Bytes moved_bits(Bytes a) {
+  static_assert(kMask <= 0xff && (kMask & ((1 << kTo) - 1)) == 0 && kMask >> kTo <= 0xff >> kFrom);
+  return each_byte([&](int i) { return ((a.v[i] >> kFrom) << kTo) & kMask; });
 }
 inline Bytes subtract(Bytes a, int b) {
   return each_byte([&](int i) { return a.v[i] - b; });
