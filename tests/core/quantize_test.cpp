@@ -71,8 +71,8 @@ TEST(Quantize, WhatAFormatHoldsLosesLittle) {
   }
 }
 
-/// The error of a normal variable under the best scale a block, against RMSEs measured with another program on such data
-/// (per-type values of a normal source, relative to its deviation) with 5 % of room.
+/// Error relative to the deviation of a normal source: about what the format's step allows, and no less (a wrong unit or a lost
+/// bit would show either way). How good the searches are, the fixtures of another program say (tests/model/quantize_test.cpp).
 TEST(Quantize, ErrorsOfANormalSource) {
   const std::pair<DType, double> wanted[]{{DType::q8_0, 0.0066}, {DType::q4_0, 0.106},   {DType::q4_1, 0.091},
                                           {DType::q5_0, 0.053},  {DType::q5_1, 0.044},   {DType::q2_k, 0.31},
@@ -86,10 +86,8 @@ TEST(Quantize, ErrorsOfANormalSource) {
   }
 }
 
-/// Codes must be what the packed scales say: each element's code is the nearest level of its own sub-block.
+/// Each code is the nearest level of its own sub-block: flipping any bit of the codes brings no element nearer to its value.
 TEST(Quantize, NoOtherCodeIsNearer) {
-  // Changing any one bit of the codes of an element must not lower its error: swap in every other value of the element's level
-  // set, which random rows of the same block reveal.
   for (const DType dtype : {DType::q2_k, DType::q3_k, DType::q4_k, DType::q5_k, DType::q6_k, DType::iq4_xs, DType::iq4_nl}) {
     const std::int64_t n = dtype_info(dtype).block_elems;
     const auto x = normal_values(static_cast<std::size_t>(n), 8);
