@@ -386,6 +386,7 @@ const auto kRows = std::to_array<FaultInfo>({
      .family = "attention",
      .doc = "a row attends to the key after its own too: the next token's in prefill, whatever the slot holds in decode",
      .found_at = "attn_probs (the scores have no place for the key)",
+     .idle = "where the key's share of the probability is lost in rounding, as that of an empty slot beside large scores",
      .stands_for = "causal mask off by one",
      .stages = kAfterScores,
      .shows = ShowsIn::kernel,
@@ -415,7 +416,7 @@ const auto kRows = std::to_array<FaultInfo>({
      .family = "attention",
      .doc = "partial softmaxes are merged with the log-sum-exp of an empty one taken for 0 instead of -infinity",
      .found_at = "attn_out",
-     .idle = "at positions where no partial softmax is empty",
+     .idle = "at positions where no partial softmax is empty, and where its weight is lost in rounding beside large scores",
      .stands_for =
          "empty chunk corrupts the merge of partial softmaxes (sglang#22688); log(0) convention differs between two kernels "
          "that are merged (vllm#15492)",

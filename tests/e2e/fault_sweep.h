@@ -50,7 +50,7 @@ class Sweeper {
   void plant(const Plant& plant, const PlantPlace& place) {
     const std::string fault = plant.text(place);
     const CommandResult result = isolate({fault}, plant);
-    const std::string_view why = plant.idle == nullptr ? "" : plant.idle(place);
+    const std::string_view why = reason_to_be_idle(plant, place, refused_as_idle(result));
     ++counts_.planted;
     const std::string outcome = why.empty() ? found(plant, place, fault, result) : idle(why, fault, result);
     if (print_)
@@ -60,8 +60,12 @@ class Sweeper {
   const SweepCounts& counts() const { return counts_; }
 
  private:
+  static bool refused_as_idle(const CommandResult& result) {
+    return result.exit_code == 2 && result.err.find("changed nothing") != std::string::npos;
+  }
+
   std::string idle(std::string_view why, const std::string& fault, const CommandResult& result) {
-    const bool refused = result.exit_code == 2 && result.err.find("changed nothing") != std::string::npos;
+    const bool refused = refused_as_idle(result);
     EXPECT_TRUE(refused) << fault << " was to be without effect (" << why << "): exit code " << result.exit_code << "\n"
                          << result.err;
     counts_.idle += refused ? 1 : 0;

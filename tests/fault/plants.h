@@ -33,6 +33,7 @@ struct Plant {
   int batch = 1;                                 // of arm B
   bool shift = false;  // with a context shift of 1:2, which fills slots 1, 2 and 3: these are the places then
   std::string plan = "reference";
+  Idle either = nullptr;  // where it depends on the model's numbers whether it acts, and why; if it does, it must be found
   bool in_process() const { return batch == 1 && !shift; }  // the others need the command line's arms
   bool fixed_layer() const { return kind == "embedding-row" || kind == "embedding-scale"; }
   std::string text(const PlantPlace& place) const {
@@ -49,6 +50,10 @@ inline std::string_view own_row(const PlantPlace& p) { return p.position == 0 ? 
 inline std::string_view first_row(const PlantPlace& p) { return p.first_of_call() ? "the first row of a call is right" : ""; }
 inline std::string_view below_four(const PlantPlace& p) { return p.position < 4 ? "the position fits two bits" : ""; }
 inline std::string_view only_key(const PlantPlace& p) { return p.position == 0 ? "the only key has probability 1" : ""; }
+inline std::string_view small_share(const PlantPlace&) { return "a key of score 0 beside large scores is lost in rounding"; }
+inline std::string_view unwritten(const PlantPlace& p) {
+  return p.prefill ? "" : "the next slot is empty: a key of score 0 beside large scores is lost in rounding";
+}
 inline std::string_view from_zero(const PlantPlace& p) { return p.call_first == 0 ? "the call begins at slot 0" : ""; }
 inline std::string_view in_window(const PlantPlace& p) { return p.position < 4 ? "both windows reach back to position 0" : ""; }
 inline std::string_view same_first(const PlantPlace& p) {
@@ -57,6 +62,16 @@ inline std::string_view same_first(const PlantPlace& p) {
 inline std::string_view no_logits(const PlantPlace& p) { return p.prefill ? "arm B computes no logits in prefill" : ""; }
 }  // namespace idle
 
+/// Whether a plant is to be refused at a place: it must be where that is foretold, and may be where it depends on numbers.
+inline std::string_view reason_to_be_idle(const Plant& plant, const PlantPlace& place, bool was_refused) {
+  if (const std::string_view why = plant.idle == nullptr ? "" : plant.idle(place); !why.empty()) return why;
+  return plant.either == nullptr || !was_refused ? "" : plant.either(place);
+}
+
+inline Plant with_either(Idle either, Plant plant) {
+  plant.either = either;
+  return plant;
+}
 inline Plant on_plan(std::string plan, Plant plant) {
   plant.plan = std::move(plan);
   return plant;
@@ -142,10 +157,11 @@ inline std::vector<Plant> all_plants() {
       {"mask-stride", "", S::attn_scores, "base", idle::first_row},
       {"gqa-head-map", "", S::attn_scores},
       {"gqa-head-map", "stage=attn_out:map=next", S::attn_out},
-      {"softmax-no-max", "", S::attn_probs, "base", idle::only_key},
+      with_either(idle::only_key, {"softmax-no-max", "", S::attn_probs}),  // unless the exponential overflows
+      {"softmax-no-max", "type=f32", S::attn_probs, "base", idle::only_key},
       {"nan-padding", "", S::attn_probs},
-      {"mask-off-by-one", "", S::attn_probs},
-      {"merge-empty-chunk", "splits=64", S::attn_out},
+      with_either(idle::unwritten, {"mask-off-by-one", "", S::attn_probs}),
+      with_either(idle::small_share, {"merge-empty-chunk", "splits=64", S::attn_out}),
       {"kv-slot-shift", "delta=1", S::k_cache},
       {"kv-slot-shift", "stage=v_cache:delta=1", S::v_cache},
       {"kv-slot-shift", "delta=-1", S::k_cache, "base", nullptr, 0,

@@ -50,7 +50,7 @@ void check(const Plant& plant, const PlantPlace& place, Counts& counts) {
   SCOPED_TRACE(text);
   const test::TracedRun run = test::traced_run(model_of(plant.model), {text}, plant.chunk, plant.plan);
   ++counts.planted;
-  const std::string_view why = plant.idle == nullptr ? "" : plant.idle(place);
+  const std::string_view why = test::reason_to_be_idle(plant, place, run.effects == 0);
   const auto first = test::first_difference(healthy_run(plant), run.capture);
   if (!why.empty()) {
     EXPECT_EQ(run.effects, 0) << "was to be idle: " << why;
