@@ -21,7 +21,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr std::size_t kMaxAllocation = std::size_t{64} << 20;
+[[maybe_unused]] constexpr std::size_t kMaxAllocation = std::size_t{64} << 20;  // a sanitizer bounds it by its own option
 constexpr unsigned kMaxSeconds = 10;
 std::string current;  // the input's path, for the handler
 
@@ -47,7 +47,11 @@ std::vector<fs::path> inputs(int argc, char** argv) {
 
 }  // namespace
 
-void* operator new(std::size_t size) {
+#if defined(__SANITIZE_ADDRESS__)
+extern "C" const char* __asan_default_options() { return "max_allocation_size_mb=64"; }
+#else
+// Not inlined: g++ 12 takes an inlined free() for one that does not match `new` (-Wmismatched-new-delete).
+[[gnu::noinline]] void* operator new(std::size_t size) {
   if (size > kMaxAllocation) {
     std::fprintf(stderr, "replay: %s: an allocation of %zu bytes\n", current.c_str(), size);
     std::abort();
@@ -56,8 +60,9 @@ void* operator new(std::size_t size) {
   if (memory == nullptr) throw std::bad_alloc();
   return memory;
 }
-void operator delete(void* memory) noexcept { std::free(memory); }
-void operator delete(void* memory, std::size_t) noexcept { std::free(memory); }
+[[gnu::noinline]] void operator delete(void* memory) noexcept { std::free(memory); }
+[[gnu::noinline]] void operator delete(void* memory, std::size_t) noexcept { std::free(memory); }
+#endif
 
 int main(int argc, char** argv) {
   std::signal(SIGALRM, on_alarm);

@@ -282,12 +282,12 @@ std::string upper(std::string_view text) {
   return out;
 }
 
-void print_quantized(const std::string& out, const QuantizeReport& report, DType wanted) {
+void print_quantized(const std::string& out, const QuantizeReport& report) {
   for (const auto& fallback : report.fallbacks) {
     fmt::print(stderr, "note: {}{} became {}: rows of {} elements are not a multiple of {}'s block of {}\n",
                quote(fallback.first_tensor),
                fallback.tensors > 1 ? fmt::format(" and {} more", fallback.tensors - 1) : std::string(),
-               upper(name(fallback.dtype)), fallback.row, upper(name(wanted)), dtype_info(wanted).block_elems);
+               upper(name(fallback.dtype)), fallback.row, upper(name(fallback.wanted)), dtype_info(fallback.wanted).block_elems);
   }
   fmt::print("{}\n", out);
   for (const auto& type : report.types) {
@@ -308,18 +308,19 @@ void add_quantize(CLI::App& models, Program& program) {
   CLI::App* quantize_verb = models.add_subcommand("quantize", "writes a model with its matrices in another type");
   quantize_verb->add_option("IN", options->in, "the model, of any readable type; of a split one the first part")->required();
   quantize_verb->add_option("OUT", options->out, "the file to write")->required();
-  quantize_verb->add_option("--type", options->type, fmt::format("of matrices: {}", weight_dtype_names()))->required();
+  quantize_verb->add_option("--type", options->type, fmt::format("of matrices: {}", quantize_type_names()))->required();
   quantize_verb->add_option("--threads", options->threads, "0: one a processor")
       ->check(CLI::Range(0, 1024))
       ->capture_default_str();
   quantize_verb->add_flag("--force", options->force, "replace an existing file");
   quantize_verb->callback([options, &program] {
     program.action = [options] {
-      const DType dtype = weight_type(options->type);
+      const auto type = quantize_type_from_name(options->type);
+      if (!type) fail("--type {} is unknown; known: {}", quote(options->type), quantize_type_names());
       const auto file = Gguf::open(options->in);
       ProgressBar bar;
-      const auto report = quantize(*file, options->out, {dtype, options->threads, options->force}, std::ref(bar));
-      print_quantized(options->out, report, dtype);
+      const auto report = quantize(*file, options->out, {*type, options->threads, options->force}, std::ref(bar));
+      print_quantized(options->out, report);
       return static_cast<int>(ExitCode::ok);
     };
   });

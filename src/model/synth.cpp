@@ -100,7 +100,7 @@ void ModelMaker::describe() {
   const std::string prefix = spec_.architecture + ".";
   writer_.set("general.architecture", spec_.architecture);
   writer_.set("general.name", fmt::format("greta synthetic {}, seed {}", spec_.shape_name, spec_.seed));
-  writer_.set("general.file_type", file_type_of(spec_.dtype));
+  writer_.set("general.file_type", file_type_of({spec_.dtype}));
   writer_.set("general.quantization_version", 2u);
   writer_.set(prefix + "block_count", u32(spec_.n_layers));
   writer_.set(prefix + "context_length", u32(spec_.context_length));

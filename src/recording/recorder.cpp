@@ -65,8 +65,10 @@ void Recorder::begin_step(const StepInfo& step, const RouteTable& routes) {
   shifting_ = false;
   routes_ = routes;
   step_positions_.clear();
-  for (const RowId& row : step.rows)
+  for (const RowId& row : step.rows) {
+    capture_.sequences = std::max(capture_.sequences, static_cast<std::int32_t>(row.seq) + 1);
     if (row.seq == 0) step_positions_.insert(row.position);
+  }
   pending_.clear();
   produced_.clear();
   earlier_reads_ = -1;

@@ -25,16 +25,17 @@ void append_place(json::ObjectWriter& object, const Capture& capture, Phase phas
 }
 
 /// seq_len: rows of the forward call; tokens_total: rows up to its end; token_index: the row in the call (negative for a KV
-/// slot of an earlier one). Left out where the schedule is not known, or counts more rows than there are positions: with a batch
-/// or after a context shift a row's place in its call does not follow from its position.
+/// slot of an earlier one). Left out where they would not follow from the position: with several sequences, after a context
+/// shift (the calls count more rows than there are positions), for rows of a longer run that adds the span, without a schedule.
 void append_call(json::ObjectWriter& object, const Capture& capture, const StageRecord& record) {
-  if (record.step < 0 || static_cast<std::size_t>(record.step) >= capture.schedule.size()) return;
+  if (capture.sequences > 1 || record.step < 0 || static_cast<std::size_t>(record.step) >= capture.schedule.size()) return;
   std::int64_t start = 0;
   for (std::int32_t s = 0; s < record.step; ++s) start += capture.schedule[static_cast<std::size_t>(s)];
   const std::int64_t rows = capture.schedule[static_cast<std::size_t>(record.step)];
   const std::int64_t total = std::accumulate(capture.schedule.begin(), capture.schedule.end(), std::int64_t{0});
   const auto positions = static_cast<std::int64_t>(capture.tokens.size());
   if (positions > 0 && total > positions) return;
+  if (record.position >= start + rows) return;
   if (start + rows > std::numeric_limits<std::int32_t>::max()) return;
   object.field("seq_len", rows).field("tokens_total", start + rows).field("token_index", record.position - start);
 }
@@ -78,8 +79,9 @@ std::string trace_line(const Capture& capture, const StageRecord& record) {
   // A KV slot that a later step found belongs to that step's phase, which its own position does not tell.
   std::int64_t at = record.position;
   if (record.reread && record.step >= 0 && static_cast<std::size_t>(record.step) < capture.schedule.size()) {
-    at = -1;
+    at = 0;
     for (std::int32_t s = 0; s <= record.step; ++s) at += capture.schedule[static_cast<std::size_t>(s)];
+    at = at / capture.sequences - 1;
   }
   std::string out;
   json::ObjectWriter object(out);

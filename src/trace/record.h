@@ -99,6 +99,7 @@ struct Capture {
   std::int32_t n_prompt = 0;         // n; position n-1 is prefill_last / decode0
   std::int32_t n_layers = 0;
   std::vector<std::int32_t> schedule;                 // rows of every forward call, in order
+  std::int32_t sequences = 1;                         // computed at once: rows of a call are theirs in turn (while recording)
   std::int64_t kv_slots_read_from_earlier_steps = 0;  // by the decode0 step, smallest over layers and K/V
   // arm description, as recorded while running
   std::string backend, plan, build, host;

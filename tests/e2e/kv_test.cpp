@@ -118,15 +118,32 @@ TEST_F(Kv, RowsAfterAContextShiftAgree) {
   expect_agree({"--shift", "1:20"});
 }
 
-TEST_F(Kv, ABatchGivesTheSameBits) {
-  expect_agree({"--arm-b", "batch=4", "--span", "4"});
-  const std::string trace = read_file(folder_.path() / "run1" / "b3_41_post_wo_prompt_E1.jsonl");
+/// The trace lines of the newest run: where a row stands in its call is said only where it follows from the position, and then
+/// the call holds the row.
+void expect_places_in_calls(const std::string& trace, const std::string& arm_of_a_batch, int n_prompt) {
   std::istringstream lines(trace);
   for (std::string line; std::getline(lines, line);) {
     const Json object = Json::parse(line);
     if (object["event"] != "post_wo_trace") continue;
-    EXPECT_EQ(object.contains("token_index"), object["arm"] == "a") << line;  // a row of a batch is not a position
+    const bool of_the_longer_run = object["arm"] == "a" && object["pos_id"] >= n_prompt;
+    EXPECT_EQ(object.contains("token_index"), object["arm"] != arm_of_a_batch && !of_the_longer_run) << line;
+    if (!object.contains("token_index")) continue;
+    EXPECT_LT(object["token_index"].get<int>(), object["seq_len"].get<int>()) << line;
+    EXPECT_EQ(object["tokens_total"].get<int>() - object["seq_len"].get<int>() + object["token_index"].get<int>(),
+              object["pos_id"].get<int>())
+        << line;
   }
+}
+
+TEST_F(Kv, ABatchGivesTheSameBits) {
+  const auto trace = [&] {
+    return read_file(folder_.path() / ("run" + std::to_string(runs_)) / "b3_41_post_wo_prompt_E1.jsonl");
+  };
+  const auto n_prompt = [](const Json& found) { return found["prompts"][0]["n_tokens"].get<int>(); };
+  Json found = expect_agree({"--arm-b", "batch=4", "--span", "4"});
+  expect_places_in_calls(trace(), "b", n_prompt(found));
+  found = expect_agree({"--arm-a", "batch=2", "--span", "12"}, 8);  // the call has fewer rows than there are positions
+  expect_places_in_calls(trace(), "a", n_prompt(found));
   expect_agree({"--batch", "3", "--kv", "q8_0", "--chunk", "5"});
   expect_agree({"--arm-a", "batch=2", "--shift", "2:6"});
 }

@@ -1,12 +1,15 @@
 // Quantising files: what becomes of every tensor and key, what is refused, and that nothing depends on the threads.
 #include "model/quantize.h"
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include <cmath>
 #include <cstring>
 #include <limits>
 #include <nlohmann/json.hpp>
+#include <set>
+#include <tuple>
 #include <vector>
 
 #include "core/blocks.h"
@@ -38,7 +41,7 @@ class QuantizeFile : public testing::Test {
     return Gguf::open(in_);
   }
   std::shared_ptr<const Gguf> quantized(DType dtype, int threads = 0) {
-    report_ = quantize(*input(), out_, {dtype, threads, true}, {});
+    report_ = quantize(*input(), out_, {{dtype}, threads, true}, {});
     return Gguf::open(out_);
   }
   static std::vector<float> ramp(std::size_t n) {
@@ -108,15 +111,47 @@ TEST_F(QuantizeFile, EveryTypeFromEveryTypeAndAnyThreads) {
     const auto source = Gguf::open(source_path);
     const auto before = values_of(*source->find_tensor("w.weight"));
     for (const DType to : {DType::f32, DType::q8_0, DType::q4_k}) {
-      quantize(*source, out_, {to, 1, true}, {});
+      quantize(*source, out_, {{to}, 1, true}, {});
       const std::string one = test::read_file(out_);
-      quantize(*source, out_, {to, 3, true}, {});
+      quantize(*source, out_, {{to}, 3, true}, {});
       EXPECT_EQ(test::read_file(out_), one) << name(from) << " to " << name(to);
       if (to == DType::f32) {
         EXPECT_EQ(values_of(*Gguf::open(out_)->find_tensor("w.weight")), before) << name(from);
       }
     }
   }
+}
+
+/// The layers that llama.cpp (src/llama-quant.cpp, use_more_bits) gives more bits, worked out by hand.
+TEST_F(QuantizeFile, MixesGiveMoreBitsToTheHeadAndToSomeLayers) {
+  for (const int n_layers : {16, 6}) {
+    file_ = {};
+    for (int l = 0; l < n_layers; ++l)
+      for (const char* part : {"attn_q", "attn_v", "ffn_down"})
+        file_.f32_tensor(fmt::format("blk.{}.{}.weight", l, part), {256, 2}, ramp(512));
+    file_.f32_tensor("token_embd.weight", {256, 2}, ramp(512));
+    if (n_layers == 16) file_.f32_tensor("output.weight", {256, 2}, ramp(512));
+    const std::set<int> more = n_layers == 16 ? std::set<int>{0, 1, 4, 7, 10, 13, 14, 15} : std::set<int>{2, 5};
+    for (const auto& [text, base, number] : {std::tuple{"Q4_K_M", DType::q4_k, 15u}, {"q5_k_m", DType::q5_k, 17u}}) {
+      const auto type = quantize_type_from_name(text);
+      ASSERT_TRUE(type) << text;
+      quantize(*input(), out_, {*type, 0, true}, {});
+      const auto made = Gguf::open(out_);
+      for (int l = 0; l < n_layers; ++l) {
+        const DType expected = more.contains(l) ? DType::q6_k : base;
+        EXPECT_EQ(made->find_tensor(fmt::format("blk.{}.attn_v.weight", l))->dtype, expected) << l;
+        EXPECT_EQ(made->find_tensor(fmt::format("blk.{}.ffn_down.weight", l))->dtype, expected) << l;
+        EXPECT_EQ(made->find_tensor(fmt::format("blk.{}.attn_q.weight", l))->dtype, base) << l;
+      }
+      EXPECT_EQ(made->find_tensor("token_embd.weight")->dtype, n_layers == 16 ? base : DType::q6_k);
+      if (n_layers == 16) {
+        EXPECT_EQ(made->find_tensor("output.weight")->dtype, DType::q6_k);
+      }
+      EXPECT_EQ(file_type_of(*type), number);
+    }
+  }
+  EXPECT_FALSE(quantize_type_from_name("q8_0_m"));
+  EXPECT_FALSE(quantize_type_from_name("f64"));
 }
 
 TEST_F(QuantizeFile, RowsThatAreNoWholeBlocksFallBack) {
@@ -165,14 +200,14 @@ TEST_F(QuantizeFile, WhatIsRefused) {
   refused(DType::f32, {"'b.weight'", "I8", "F32, F16"});
   file_.without_tensor("b.weight");
   test::write_file(out_, "mine");
-  expect_error([&] { quantize(*input(), out_, {DType::q8_0, 0, false}, {}); }, {"exists already", "--force"});
+  expect_error([&] { quantize(*input(), out_, {{DType::q8_0}, 0, false}, {}); }, {"exists already", "--force"});
   EXPECT_EQ(test::read_file(out_), "mine");
 }
 
 TEST_F(QuantizeFile, ItsOwnInputMayBeReplaced) {
   file_.f32_tensor("w.weight", {256, 2}, ramp(512));
   const auto file = input();
-  quantize(*file, in_, {DType::q8_0, 0, true}, {});
+  quantize(*file, in_, {{DType::q8_0}, 0, true}, {});
   EXPECT_EQ(Gguf::open(in_)->find_tensor("w.weight")->dtype, DType::q8_0);
 }
 
