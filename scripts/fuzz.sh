@@ -36,7 +36,7 @@ run_target() {  # run_target TARGET: its log is $out/logs/TARGET.log
   local seeds=()
   for seed in "fuzz/corpus/$target" "tests/fuzz/$target"; do [ ! -d "$seed" ] || seeds+=("$seed"); done
   # Leaks are looked for at the end; an allocation of more than 64 MiB for an input of some KiB is a finding.
-  UBSAN_OPTIONS=print_stacktrace=1 nice -n "${NICE:-0}" "build/fuzz/fuzz/fuzz_$target" -max_total_time=$((minutes * 60)) \
+  UBSAN_OPTIONS=print_stacktrace=1 nice -n "${NICE:-0}" "build/fuzz/fuzz_$target" -max_total_time=$((minutes * 60)) \
     -timeout=10 -rss_limit_mb=1024 -malloc_limit_mb=64 -max_len="${max_len[$target]}" -dict="fuzz/dictionaries/$target.dict" \
     -use_value_profile=1 -print_final_stats=1 -artifact_prefix="$findings/$target/" \
     "$corpus" "${seeds[@]}" >"$out/logs/$target.log" 2>&1 || true
@@ -88,7 +88,7 @@ for artefact in "$findings"/*/*; do
   [ -f "$artefact" ] || continue
   target=$(basename "$(dirname "$artefact")")
   echo "finding: $artefact"
-  echo "  replay:   build/fuzz/fuzz/fuzz_$target $artefact"
-  echo "  minimise: build/fuzz/fuzz/fuzz_$target -minimize_crash=1 -max_total_time=60 -exact_artifact_path=tests/fuzz/$target/NAME $artefact"
+  echo "  replay:   build/fuzz/fuzz_$target $artefact"
+  echo "  minimise: build/fuzz/fuzz_$target -minimize_crash=1 -max_total_time=60 -exact_artifact_path=tests/fuzz/$target/NAME $artefact"
 done
 exit "$result"

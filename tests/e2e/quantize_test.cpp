@@ -43,7 +43,7 @@ TEST(QuantizeBadInput, IsOneLine) {
     EXPECT_THAT(result.err, HasSubstr(what));
     EXPECT_EQ(std::count(result.err.begin(), result.err.end(), '\n'), 1) << result.err;
   };
-  refused(greta({"models", "quantize", kDemo, out, "--type", "q4_k_m"}), "q4_k, q5_k, q6_k");
+  refused(greta({"models", "quantize", kDemo, out, "--type", "q4_k_x"}), "q4_k, q5_k, q6_k");
   refused(greta({"models", "quantize", kDemo, out, "--type", "f64"}), "f64");
   refused(greta({"models", "quantize", kDemo, out}), "--type");
   refused(greta({"models", "quantize", out, out, "--type", "q8_0"}), "out.gguf");
