@@ -59,8 +59,10 @@ struct WrongCall : OpCall {
   std::vector<std::function<void()>> afterwards;                                 // run on the output, in order
 
   /// Replaces the computation; two faults that both do cannot stand at one place.
-  void instead(const FaultSpec& which, std::function<void()> compute) { computations.emplace_back(&which, std::move(compute)); }
-  void after(std::function<void()> spoil) { afterwards.push_back(std::move(spoil)); }
+  void instead(const FaultSpec& which, std::function<void()> compute) {
+    computations.emplace_back(&which, with_kept_rows(std::move(compute)));
+  }
+  void after(std::function<void()> spoil) { afterwards.push_back(with_kept_rows(std::move(spoil))); }
 
   /// nullptr: nothing was kept there.
   const KeptRow* kept(const KeptKey& key) const {
@@ -73,6 +75,15 @@ struct WrongCall : OpCall {
   TensorView serve(const TensorView& instead_of, const KeptRow& row);
   /// A view over memory of its own that serves one kept row each.
   TensorView serve(const TensorView& instead_of, const std::vector<const KeptRow*>& each);
+
+ private:
+  /// What is done later looks up the rows of the fault that is being planted now, not of one planted after it.
+  std::function<void()> with_kept_rows(std::function<void()> act) {
+    return [this, rows = kept_rows, act = std::move(act)] {
+      kept_rows = rows;
+      act();
+    };
+  }
 };
 
 }  // namespace greta

@@ -73,6 +73,19 @@ TEST(FaultyOps, AFaultOfAnOperandAndOneOfTheKernelAtOnePlaceAddUp) {
   EXPECT_FALSE(same(both.capture, without_last.capture));
 }
 
+/// Kinds that act after the op, by rows of earlier calls, beside a fault that keeps none.
+TEST(FaultyOps, AFaultOfEarlierRowsActsBesideOneWithoutAny) {
+  for (const auto& [kind, stage] : {std::pair{"mask-off-by-one@decode:layer=1:stage=attn_probs", "attn_probs"},
+                                    {"merge-empty-chunk@decode:layer=1:splits=64", "attn_out"},
+                                    {"stale-input@decode:layer=1:stage=ffn_norm:from=x_after_attn", "ffn_norm"}}) {
+    const std::string perturb = std::string("perturb@decode:layer=1:index=3:add=0.5:stage=") + stage;
+    const auto both = traced_run(tiny(), {kind, perturb});
+    EXPECT_FALSE(same(both.capture, traced_run(tiny(), {perturb}).capture)) << kind;
+    EXPECT_FALSE(same(both.capture, traced_run(tiny(), {kind}).capture)) << kind;
+    EXPECT_FALSE(same(traced_run(tiny(), {perturb, kind}).capture, traced_run(tiny(), {perturb}).capture)) << kind;
+  }
+}
+
 TEST(FaultyOps, TwoKernelsInOnePlaceAreRefusedByName) {
   try {
     traced_run(tiny(), {"gqa-head-map@decode:stage=attn_out", "f16-accumulate@decode:stage=attn_out"});
