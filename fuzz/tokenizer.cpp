@@ -131,7 +131,7 @@ std::string stream(const Tokenizer& tokenizer, const std::vector<TokenId>& ids, 
 
 bool may_round_trip(const Input& in, const Tokenizer& tokenizer, const std::vector<TokenId>& ids) {
   for (const TokenId id : ids)
-    if (tokenizer.is_special(id)) return false;  // unknown and user-defined tokens stand for themselves
+    if (tokenizer.is_special(id) || in.data.unknown == id) return false;  // they stand for themselves, or for any byte
   if (in.data.model != "llama") return true;
   if (in.text.find(kSpmSpace) != std::string::npos) return false;  // it decodes to the space that it stands for
   for (std::size_t i = 0; i < in.tokens.size(); ++i)
