@@ -1,0 +1,204 @@
+#include "audit/dot_bound.h"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <cstring>
+
+#include "core/error.h"
+
+// The loop over a whole model's weights: compiled for wider vectors too, where the compiler can choose at load time.
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && !defined(__SANITIZE_ADDRESS__)
+#define GRETA_WIDER_VECTORS [[gnu::target_clones("avx512f", "avx2", "default")]]
+#else
+#define GRETA_WIDER_VECTORS
+#endif
+
+namespace greta::audit {
+namespace {
+
+constexpr int kMostLanes = 64;
+constexpr std::size_t kFastLanes = 16;
+typedef double Eight __attribute__((vector_size(64)));
+
+struct Lanes16 {
+  double sum[kFastLanes];
+  double squares[kFastLanes];
+};
+
+/// 16 chains over n terms, n a multiple of 16: their sums and the squares of all their partial sums.
+GRETA_WIDER_VECTORS void chains16(const double* x, const double* w, std::size_t n, Lanes16& out) {
+  Eight sum0{}, sum1{}, squares0{}, squares1{};
+  for (std::size_t i = 0; i < n; i += kFastLanes) {
+    Eight x0, x1, w0, w1;
+    std::memcpy(&x0, x + i, sizeof x0);
+    std::memcpy(&x1, x + i + 8, sizeof x1);
+    std::memcpy(&w0, w + i, sizeof w0);
+    std::memcpy(&w1, w + i + 8, sizeof w1);
+    sum0 += x0 * w0;
+    sum1 += x1 * w1;
+    squares0 += sum0 * sum0;
+    squares1 += sum1 * sum1;
+  }
+  std::memcpy(out.sum, &sum0, sizeof sum0);
+  std::memcpy(out.sum + 8, &sum1, sizeof sum1);
+  std::memcpy(out.squares, &squares0, sizeof squares0);
+  std::memcpy(out.squares + 8, &squares1, sizeof squares1);
+}
+
+/// Products that are not 0 and equal the one `lanes` before.
+std::int64_t repeated_terms(const double* x, const double* w, std::size_t n, std::size_t lanes) {
+  std::int64_t count = 0;
+  for (std::size_t i = lanes; i < n; ++i) {
+    const double term = x[i] * w[i];
+    count += static_cast<std::int64_t>(term == x[i - lanes] * w[i - lanes]) & static_cast<std::int64_t>(term != 0);
+  }
+  return count;
+}
+
+/// Adds the lanes of `sum` by the tree; the squares of the new partial sums.
+template <class Real>
+double reduce(Real* sum, std::size_t lanes) {
+  double squares = 0;
+  for (std::size_t width = lanes / 2; width > 0; width /= 2) {
+    for (std::size_t i = 0; i < width; ++i) {
+      sum[i] += sum[i + width];
+      const auto partial = static_cast<double>(sum[i]);
+      squares += partial * partial;
+    }
+  }
+  return squares;
+}
+
+DotSum<double> dot16(std::span<const double> x, std::span<const double> w) {
+  Lanes16 lanes;
+  const std::size_t whole = x.size() / kFastLanes * kFastLanes;
+  chains16(x.data(), w.data(), whole, lanes);
+  DotSum<double> out;
+  for (std::size_t i = whole; i < x.size(); ++i) {
+    double& sum = lanes.sum[i - whole];
+    sum += x[i] * w[i];
+    lanes.squares[i - whole] += sum * sum;
+  }
+  for (const double squares : lanes.squares) out.squares += squares;
+  out.squares += reduce(lanes.sum, kFastLanes);
+  out.value = lanes.sum[0];
+  return out;
+}
+
+template <class Real>
+DotSum<Real> dot_any(std::span<const double> x, std::span<const double> w, const Arithmetic& arithmetic) {
+  const auto lanes = static_cast<std::size_t>(arithmetic.lanes);
+  std::array<Real, kMostLanes> sums{};
+  DotSum<Real> out;
+  std::size_t lane = 0;
+  for (std::size_t i = 0; i < x.size(); ++i) {
+    const Real term = static_cast<Real>(x[i]) * static_cast<Real>(w[i]);
+    const auto product = static_cast<double>(term);
+    sums[lane] += term;
+    const auto partial = static_cast<double>(sums[lane]);
+    out.squares += partial * partial;
+    out.term_squares += product * product;
+    lane = lane + 1 == lanes ? 0 : lane + 1;
+  }
+  if (!arithmetic.fused) out.squares += out.term_squares;
+  out.squares += reduce(sums.data(), lanes);
+  out.value = sums[0];
+  return out;
+}
+
+bool repeats(std::span<const double> x, std::size_t lanes) {
+  for (std::size_t i = lanes; i < x.size(); ++i) {
+    if (x[i] == x[i - lanes] && x[i] != 0) return true;
+  }
+  return false;
+}
+
+/// dot() of an x of which it is known whether neighbours in a chain are ever equal.
+template <class Real>
+DotSum<Real> dot_of(std::span<const double> x, std::span<const double> w, const Arithmetic& arithmetic, bool x_repeats) {
+  const auto lanes = static_cast<std::size_t>(arithmetic.lanes);
+  if (arithmetic.lanes < 1 || arithmetic.lanes > kMostLanes || (lanes & (lanes - 1)) != 0) {
+    fail("arithmetic of {} lanes: a power of two up to {} is needed", arithmetic.lanes, kMostLanes);
+  }
+  DotSum<Real> out;
+  if constexpr (std::is_same_v<Real, double>) {
+    const bool fast = lanes == kFastLanes && arithmetic.fused && arithmetic.operand.unit == 0;
+    out = fast ? dot16(x, w) : dot_any<Real>(x, w, arithmetic);
+  } else {
+    out = dot_any<Real>(x, w, arithmetic);
+  }
+  out.roundings = static_cast<std::int64_t>(x.size() * (arithmetic.fused ? 1 : 2) + lanes - 1);
+  if (x_repeats) out.repeated = repeated_terms(x.data(), w.data(), x.size(), lanes);
+  return out;
+}
+
+template <class Real>
+void matmul_rows(std::span<const std::span<const double>> rows, std::int64_t n_out, const WeightRow& weight,
+                 std::span<const double> bias, const Arithmetic& arithmetic, std::vector<Estimate>& out) {
+  std::vector<double> weights(rows[0].size());
+  std::vector<bool> repeating;
+  for (const auto& row : rows) repeating.push_back(repeats(row, static_cast<std::size_t>(arithmetic.lanes)));
+  for (std::int64_t o = 0; o < n_out; ++o) {
+    const auto at = static_cast<std::size_t>(o);
+    weight(o, weights);
+    for (std::size_t r = 0; r < rows.size(); ++r) {
+      const DotSum<Real> sum = dot_of<Real>(rows[r], weights, arithmetic, repeating[r]);
+      Errors errors = dot_errors(sum, arithmetic);
+      Real value = sum.value;
+      if (!bias.empty()) {
+        value += static_cast<Real>(bias[at]);
+        const double rounding = arithmetic.unit() * std::fabs(static_cast<double>(value));
+        errors.bound += rounding;
+        errors.worst += rounding;
+      }
+      put(out[r], at, value, errors, arithmetic);
+    }
+  }
+}
+
+}  // namespace
+
+template <class Real>
+DotSum<Real> dot(std::span<const double> x, std::span<const double> w, const Arithmetic& arithmetic) {
+  return dot_of<Real>(x, w, arithmetic, true);
+}
+template DotSum<double> dot(std::span<const double>, std::span<const double>, const Arithmetic&);
+template DotSum<long double> dot(std::span<const double>, std::span<const double>, const Arithmetic&);
+
+Errors sum_errors(double squares, std::int64_t roundings, std::int64_t repeated, const Arithmetic& arithmetic) {
+  const double u = arithmetic.unit(), size = std::sqrt(squares), n = static_cast<double>(roundings);
+  const double every = std::sqrt(n);
+  const double likely = arithmetic.truncates ? every : std::fmin(every, 6 + std::sqrt(static_cast<double>(repeated)));
+  // Errors are multiplied by what comes after them: (1 + u)^n at worst.
+  const double floor = n * arithmetic.accumulator.smallest;
+  return {likely * u * size * std::exp(std::fmin(likely * every, n) * u) + floor, every * u * size * std::exp(n * u) + floor, 0};
+}
+
+template <class Real>
+Errors dot_errors(const DotSum<Real>& sum, const Arithmetic& arithmetic) {
+  Errors errors = sum_errors(sum.squares, sum.roundings, sum.repeated, arithmetic);
+  if (arithmetic.operand.unit > 0) {  // both factors of every term
+    const double size = arithmetic.operand.unit * std::sqrt(sum.term_squares);
+    const double every = 2 * std::sqrt(static_cast<double>(sum.roundings));
+    errors.bound += std::fmin(every, 6 * std::sqrt(2.0)) * size;
+    errors.worst += every * size;
+  }
+  return errors;
+}
+template Errors dot_errors(const DotSum<double>&, const Arithmetic&);
+template Errors dot_errors(const DotSum<long double>&, const Arithmetic&);
+
+std::vector<Estimate> matmul(std::span<const std::span<const double>> rows, std::int64_t n_out, const WeightRow& weight,
+                             std::span<const double> bias, const Arithmetic& arithmetic) {
+  std::vector<Estimate> out(rows.size(), Estimate(static_cast<std::size_t>(n_out)));
+  if (rows.empty()) return out;
+  if (arithmetic.is_double()) {
+    matmul_rows<long double>(rows, n_out, weight, bias, arithmetic, out);
+  } else {
+    matmul_rows<double>(rows, n_out, weight, bias, arithmetic, out);
+  }
+  return out;
+}
+
+}  // namespace greta::audit

@@ -1,0 +1,139 @@
+#include "audit/local_error.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <numeric>
+#include <vector>
+
+namespace greta::audit {
+namespace {
+
+constexpr double kInfinity = std::numeric_limits<double>::infinity();
+const double kDeviations = 6 / std::sqrt(3.0);
+
+bool can_average(const Estimate& estimate, std::span<const double> actual, std::size_t i) {
+  return std::isfinite(estimate.value[i]) && std::isfinite(actual[i]) && std::isfinite(estimate.bound[i]);
+}
+
+double common_of(const Estimate& estimate, std::size_t i) { return estimate.common.empty() ? 0.0 : estimate.common[i]; }
+
+/// sum (sum of `weighted` bounds of like elements)^2: elements whose relative errors and significands agree round alike.
+double merged_squares(const Estimate& estimate, std::span<const double> actual, const std::vector<std::size_t>& elements,
+                      const std::vector<double>& weighted) {
+  struct Like {
+    double significand, relative, bound;
+  };
+  std::vector<Like> like;
+  for (std::size_t k = 0; k < elements.size(); ++k) {
+    const double value = estimate.value[elements[k]];
+    int exponent = 0;
+    const double significand = std::fabs(std::frexp(value, &exponent));
+    const double relative = value != 0 ? (actual[elements[k]] - value) / value : 0;
+    like.push_back({significand, relative, weighted[k]});
+  }
+  std::sort(like.begin(), like.end(), [](const Like& a, const Like& b) {
+    return a.significand != b.significand ? a.significand < b.significand : a.relative < b.relative;
+  });
+  double squares = 0, bound = 0;
+  for (std::size_t k = 0; k < like.size(); ++k) {
+    const bool joins = k > 0 && like[k].significand == like[k - 1].significand && like[k].relative == like[k - 1].relative;
+    if (!joins) {
+      squares += bound * bound;
+      bound = 0;
+    }
+    bound += like[k].bound;
+  }
+  return squares + bound * bound;
+}
+
+/// One weighted mean of a group's errors against its bound; weights are values (scale) or 1 (offset).
+CommonError common_error(const Estimate& estimate, std::span<const double> actual, const std::vector<std::size_t>& elements,
+                         bool scale) {
+  CommonError out;
+  double sum = 0, norm = 0, shared = 0, squares = 0;
+  std::vector<double> weighted;
+  weighted.reserve(elements.size());
+  for (const std::size_t i : elements) {
+    const double weight = scale ? estimate.value[i] : 1.0, size = std::fabs(weight);
+    sum += weight * (actual[i] - estimate.value[i]);
+    norm += weight * weight;
+    shared += size * common_of(estimate, i);
+    weighted.push_back(size * estimate.bound[i]);
+    squares += weighted.back() * weighted.back();
+  }
+  if (elements.empty() || !(norm > 0)) return out;
+  out.error = sum / norm;
+  out.bound = (shared + kDeviations * std::sqrt(squares)) / norm;
+  if (std::fabs(out.error) > out.bound) {  // rare: worth a sort
+    out.bound = (shared + kDeviations * std::sqrt(merged_squares(estimate, actual, elements, weighted))) / norm;
+  }
+  out.ratio = out.error == 0 ? 0 : std::fabs(out.error) / out.bound;
+  out.first = elements.front();
+  return out;
+}
+
+void keep_larger(CommonError& kept, const CommonError& other) {
+  if (other.ratio > kept.ratio) kept = other;
+}
+
+/// |error| / bound of one element, and which side of the rules for NaN and infinity it falls on.
+void judge_element(const Estimate& estimate, std::span<const double> actual, std::size_t i, LocalError& out) {
+  const double value = estimate.value[i], got = actual[i];
+  if (std::isnan(value) && std::isnan(got)) {
+    ++out.both_nan;
+    return;
+  }
+  if (std::isinf(estimate.bound[i]) && !std::isnan(got)) {
+    ++out.unbounded;
+    return;
+  }
+  ++out.judged;
+  double error = got - value, ratio = 0;
+  if (got == value) {
+    error = 0;
+  } else if (!std::isfinite(got) || !std::isfinite(value)) {
+    ratio = kInfinity;
+    ++out.over_worst;
+  } else {
+    ratio = std::fabs(error) / estimate.bound[i];
+    out.over_worst += std::fabs(error) > estimate.worst[i];
+  }
+  out.over += ratio > 1;
+  if (ratio > out.ratio || out.judged == 1) {
+    out.ratio = ratio;
+    out.element = i;
+    out.error = error;
+    out.bound = estimate.bound[i];
+  }
+}
+
+}  // namespace
+
+LocalError judge(const Estimate& estimate, std::span<const double> actual) {
+  LocalError out;
+  const std::size_t n = std::min(estimate.value.size(), actual.size());
+  for (std::size_t i = 0; i < n; ++i) judge_element(estimate, actual, i, out);
+  // Elements that one side lacks are as wrong as NaN.
+  const auto missing = static_cast<std::int64_t>(std::max(estimate.value.size(), actual.size()) - n);
+  if (missing > 0) {
+    out.over += missing;
+    out.over_worst += missing;
+    out.judged += missing;
+    out.ratio = kInfinity;
+    out.element = n;
+  }
+  const std::size_t group = estimate.group > 0 ? estimate.group : std::max<std::size_t>(n, 1);
+  std::vector<std::size_t> elements;
+  for (std::size_t first = 0; first < n; first += group) {
+    elements.clear();
+    for (std::size_t i = first; i < std::min(n, first + group); ++i) {
+      if (can_average(estimate, actual, i)) elements.push_back(i);
+    }
+    keep_larger(out.scale, common_error(estimate, actual, elements, true));
+    keep_larger(out.offset, common_error(estimate, actual, elements, false));
+  }
+  return out;
+}
+
+}  // namespace greta::audit
