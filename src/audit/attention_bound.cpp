@@ -96,7 +96,7 @@ Estimate pv_head(std::span<const double> probs, std::int64_t head_dim, const Key
                  const Arithmetic& arithmetic) {
   const auto n = static_cast<std::size_t>(head_dim);
   std::vector<Real> sum(n);
-  std::vector<double> squares(n), term_squares(n), before(n), repeated(n);
+  std::vector<double> squares(n), term_squares(n), before(n), alike(n);
   std::int64_t used = 0;
   for (std::size_t j = 0; j < probs.size(); ++j) {
     const double p = probs[j];
@@ -110,7 +110,7 @@ Estimate pv_head(std::span<const double> probs, std::int64_t head_dim, const Key
       const auto partial = static_cast<double>(sum[d]);
       squares[d] += partial * partial;
       term_squares[d] += term * term;
-      repeated[d] += term == before[d] && term != 0 ? 1.0 : 0.0;
+      alike[d] += rounds_alike(term, before[d], partial, arithmetic.unit()) ? 1.0 : 0.0;
       before[d] = term;
     }
   }
@@ -120,7 +120,7 @@ Estimate pv_head(std::span<const double> probs, std::int64_t head_dim, const Key
     chain.squares = squares[d] + (arithmetic.fused ? 0 : term_squares[d]);
     chain.term_squares = term_squares[d];
     chain.roundings = used * (arithmetic.fused ? 1 : 2);
-    chain.repeated = static_cast<std::int64_t>(repeated[d]);
+    chain.alike = static_cast<std::int64_t>(alike[d]) * (arithmetic.fused ? 1 : 2);
     put(out, d, sum[d], dot_errors(chain, arithmetic), arithmetic);
   }
   return out;

@@ -4,6 +4,7 @@
 #include <array>
 #include <cmath>
 #include <cstring>
+#include <type_traits>
 
 #include "core/error.h"
 
@@ -21,39 +22,53 @@ constexpr int kMostLanes = 64;
 constexpr std::size_t kFastLanes = 16;
 typedef double Eight __attribute__((vector_size(64)));
 
+typedef long long EightInts __attribute__((vector_size(64)));
+
 struct Lanes16 {
   double sum[kFastLanes];
   double squares[kFastLanes];
+  double before[kFastLanes];
+  long long alike[kFastLanes];
 };
 
-/// 16 chains over n terms, n a multiple of 16: their sums and the squares of all their partial sums.
-GRETA_WIDER_VECTORS void chains16(const double* x, const double* w, std::size_t n, Lanes16& out) {
-  Eight sum0{}, sum1{}, squares0{}, squares1{};
-  for (std::size_t i = 0; i < n; i += kFastLanes) {
-    Eight x0, x1, w0, w1;
-    std::memcpy(&x0, x + i, sizeof x0);
-    std::memcpy(&x1, x + i + 8, sizeof x1);
-    std::memcpy(&w0, w + i, sizeof w0);
-    std::memcpy(&w1, w + i + 8, sizeof w1);
-    sum0 += x0 * w0;
-    sum1 += x1 * w1;
-    squares0 += sum0 * sum0;
-    squares1 += sum1 * sum1;
-  }
-  std::memcpy(out.sum, &sum0, sizeof sum0);
-  std::memcpy(out.sum + 8, &sum1, sizeof sum1);
-  std::memcpy(out.squares, &squares0, sizeof squares0);
-  std::memcpy(out.squares + 8, &squares1, sizeof squares1);
-}
+/// Eight chains, a step at a time; as rounds_alike() has it.
+struct Chains8 {
+  Eight sum{}, squares{}, before{};
+  EightInts alike{};
 
-/// Products that are not 0 and equal the one `lanes` before.
-std::int64_t repeated_terms(const double* x, const double* w, std::size_t n, std::size_t lanes) {
-  std::int64_t count = 0;
-  for (std::size_t i = lanes; i < n; ++i) {
-    const double term = x[i] * w[i];
-    count += static_cast<std::int64_t>(term == x[i - lanes] * w[i - lanes]) & static_cast<std::int64_t>(term != 0);
+  [[gnu::always_inline]] void step(const double* x, const double* w, double unit) {
+    Eight left, right;
+    std::memcpy(&left, x, sizeof left);
+    std::memcpy(&right, w, sizeof right);
+    const Eight term = left * right;
+    sum += term;
+    squares += sum * sum;
+    Eight digit = sum, change = term - before, size = term;
+    take_magnitude(digit);
+    take_magnitude(change);
+    take_magnitude(size);
+    digit *= unit;
+    alike -= (change < digit * 4) & (size > digit * 0x1p-9);
+    before = term;
   }
-  return count;
+  [[gnu::always_inline]] static void take_magnitude(Eight& a) { a = (Eight)((EightInts)a & 0x7fffffffffffffffLL); }
+  [[gnu::always_inline]] void store(Lanes16& out, std::size_t at) const {
+    std::memcpy(out.sum + at, &sum, sizeof sum);
+    std::memcpy(out.squares + at, &squares, sizeof squares);
+    std::memcpy(out.before + at, &before, sizeof before);
+    std::memcpy(out.alike + at, &alike, sizeof alike);
+  }
+};
+
+/// 16 chains over n terms, n a multiple of 16.
+GRETA_WIDER_VECTORS void chains16(const double* x, const double* w, std::size_t n, double unit, Lanes16& out) {
+  Chains8 low, high;
+  for (std::size_t i = 0; i < n; i += kFastLanes) {
+    low.step(x + i, w + i, unit);
+    high.step(x + i + 8, w + i + 8, unit);
+  }
+  low.store(out, 0);
+  high.store(out, 8);
 }
 
 /// Adds the lanes of `sum` by the tree; the squares of the new partial sums.
@@ -70,17 +85,22 @@ double reduce(Real* sum, std::size_t lanes) {
   return squares;
 }
 
-DotSum<double> dot16(std::span<const double> x, std::span<const double> w) {
+DotSum<double> dot16(std::span<const double> x, std::span<const double> w, double unit) {
   Lanes16 lanes;
   const std::size_t whole = x.size() / kFastLanes * kFastLanes;
-  chains16(x.data(), w.data(), whole, lanes);
+  chains16(x.data(), w.data(), whole, unit, lanes);
   DotSum<double> out;
   for (std::size_t i = whole; i < x.size(); ++i) {
     double& sum = lanes.sum[i - whole];
-    sum += x[i] * w[i];
+    const double term = x[i] * w[i];
+    sum += term;
     lanes.squares[i - whole] += sum * sum;
+    lanes.alike[i - whole] += rounds_alike(term, lanes.before[i - whole], sum, unit);
   }
-  for (const double squares : lanes.squares) out.squares += squares;
+  for (std::size_t lane = 0; lane < kFastLanes; ++lane) {
+    out.squares += lanes.squares[lane];
+    out.alike += lanes.alike[lane];
+  }
   out.squares += reduce(lanes.sum, kFastLanes);
   out.value = lanes.sum[0];
   return out;
@@ -90,6 +110,7 @@ template <class Real>
 DotSum<Real> dot_any(std::span<const double> x, std::span<const double> w, const Arithmetic& arithmetic) {
   const auto lanes = static_cast<std::size_t>(arithmetic.lanes);
   std::array<Real, kMostLanes> sums{};
+  std::array<double, kMostLanes> before{};
   DotSum<Real> out;
   std::size_t lane = 0;
   for (std::size_t i = 0; i < x.size(); ++i) {
@@ -99,37 +120,16 @@ DotSum<Real> dot_any(std::span<const double> x, std::span<const double> w, const
     const auto partial = static_cast<double>(sums[lane]);
     out.squares += partial * partial;
     out.term_squares += product * product;
+    out.alike += rounds_alike(product, before[lane], partial, arithmetic.unit());
+    before[lane] = product;
     lane = lane + 1 == lanes ? 0 : lane + 1;
   }
-  if (!arithmetic.fused) out.squares += out.term_squares;
+  if (!arithmetic.fused) {  // products that are alike round alike
+    out.squares += out.term_squares;
+    out.alike *= 2;
+  }
   out.squares += reduce(sums.data(), lanes);
   out.value = sums[0];
-  return out;
-}
-
-bool repeats(std::span<const double> x, std::size_t lanes) {
-  for (std::size_t i = lanes; i < x.size(); ++i) {
-    if (x[i] == x[i - lanes] && x[i] != 0) return true;
-  }
-  return false;
-}
-
-/// dot() of an x of which it is known whether neighbours in a chain are ever equal.
-template <class Real>
-DotSum<Real> dot_of(std::span<const double> x, std::span<const double> w, const Arithmetic& arithmetic, bool x_repeats) {
-  const auto lanes = static_cast<std::size_t>(arithmetic.lanes);
-  if (arithmetic.lanes < 1 || arithmetic.lanes > kMostLanes || (lanes & (lanes - 1)) != 0) {
-    fail("arithmetic of {} lanes: a power of two up to {} is needed", arithmetic.lanes, kMostLanes);
-  }
-  DotSum<Real> out;
-  if constexpr (std::is_same_v<Real, double>) {
-    const bool fast = lanes == kFastLanes && arithmetic.fused && arithmetic.operand.unit == 0;
-    out = fast ? dot16(x, w) : dot_any<Real>(x, w, arithmetic);
-  } else {
-    out = dot_any<Real>(x, w, arithmetic);
-  }
-  out.roundings = static_cast<std::int64_t>(x.size() * (arithmetic.fused ? 1 : 2) + lanes - 1);
-  if (x_repeats) out.repeated = repeated_terms(x.data(), w.data(), x.size(), lanes);
   return out;
 }
 
@@ -137,13 +137,11 @@ template <class Real>
 void matmul_rows(std::span<const std::span<const double>> rows, std::int64_t n_out, const WeightRow& weight,
                  std::span<const double> bias, const Arithmetic& arithmetic, std::vector<Estimate>& out) {
   std::vector<double> weights(rows[0].size());
-  std::vector<bool> repeating;
-  for (const auto& row : rows) repeating.push_back(repeats(row, static_cast<std::size_t>(arithmetic.lanes)));
   for (std::int64_t o = 0; o < n_out; ++o) {
     const auto at = static_cast<std::size_t>(o);
     weight(o, weights);
     for (std::size_t r = 0; r < rows.size(); ++r) {
-      const DotSum<Real> sum = dot_of<Real>(rows[r], weights, arithmetic, repeating[r]);
+      const DotSum<Real> sum = dot<Real>(rows[r], weights, arithmetic);
       Errors errors = dot_errors(sum, arithmetic);
       Real value = sum.value;
       if (!bias.empty()) {
@@ -161,15 +159,27 @@ void matmul_rows(std::span<const std::span<const double>> rows, std::int64_t n_o
 
 template <class Real>
 DotSum<Real> dot(std::span<const double> x, std::span<const double> w, const Arithmetic& arithmetic) {
-  return dot_of<Real>(x, w, arithmetic, true);
+  const auto lanes = static_cast<std::size_t>(arithmetic.lanes);
+  if (arithmetic.lanes < 1 || arithmetic.lanes > kMostLanes || (lanes & (lanes - 1)) != 0) {
+    fail("arithmetic of {} lanes: a power of two up to {} is needed", arithmetic.lanes, kMostLanes);
+  }
+  DotSum<Real> out;
+  if constexpr (std::is_same_v<Real, double>) {
+    const bool fast = lanes == kFastLanes && arithmetic.fused && arithmetic.operand.unit == 0;
+    out = fast ? dot16(x, w, arithmetic.unit()) : dot_any<Real>(x, w, arithmetic);
+  } else {
+    out = dot_any<Real>(x, w, arithmetic);
+  }
+  out.roundings = static_cast<std::int64_t>(x.size() * (arithmetic.fused ? 1 : 2) + lanes - 1);
+  return out;
 }
 template DotSum<double> dot(std::span<const double>, std::span<const double>, const Arithmetic&);
 template DotSum<long double> dot(std::span<const double>, std::span<const double>, const Arithmetic&);
 
-Errors sum_errors(double squares, std::int64_t roundings, std::int64_t repeated, const Arithmetic& arithmetic) {
+Errors sum_errors(double squares, std::int64_t roundings, std::int64_t alike, const Arithmetic& arithmetic) {
   const double u = arithmetic.unit(), size = std::sqrt(squares), n = static_cast<double>(roundings);
   const double every = std::sqrt(n);
-  const double likely = arithmetic.truncates ? every : std::fmin(every, 6 + std::sqrt(static_cast<double>(repeated)));
+  const double likely = arithmetic.truncates ? every : std::fmin(every, 6 + std::sqrt(static_cast<double>(alike)));
   // Errors are multiplied by what comes after them: (1 + u)^n at worst.
   const double floor = n * arithmetic.accumulator.smallest;
   return {likely * u * size * std::exp(std::fmin(likely * every, n) * u) + floor, every * u * size * std::exp(n * u) + floor, 0};
@@ -177,7 +187,7 @@ Errors sum_errors(double squares, std::int64_t roundings, std::int64_t repeated,
 
 template <class Real>
 Errors dot_errors(const DotSum<Real>& sum, const Arithmetic& arithmetic) {
-  Errors errors = sum_errors(sum.squares, sum.roundings, sum.repeated, arithmetic);
+  Errors errors = sum_errors(sum.squares, sum.roundings, sum.alike, arithmetic);
   if (arithmetic.operand.unit > 0) {  // both factors of every term
     const double size = arithmetic.operand.unit * std::sqrt(sum.term_squares);
     const double every = 2 * std::sqrt(static_cast<double>(sum.roundings));

@@ -1,6 +1,7 @@
 // Dot products and matrix products.
 #pragma once
 
+#include <cmath>
 #include <cstdint>
 #include <functional>
 #include <span>
@@ -18,8 +19,17 @@ struct DotSum {
   double squares = 0;           // of all partial sums, and of the products where they round on their own
   double term_squares = 0;      // of the products; only where operands are rounded
   std::int64_t roundings = 0;   // that `squares` counts
-  std::int64_t repeated = 0;    // terms equal to the one before in their chain
+  std::int64_t alike = 0;        // of them, those that probably rounded as the one before them did: rounds_alike()
 };
+
+/// Whether adding `term`, which made the sum `partial`, rounded as adding `before` did. What is rounded away depends on the term modulo the
+/// sum's last digit: terms that differ by less than a few of these err alike (a prompt of one word repeated), and so do small terms
+/// beside a large sum, which are lost one after the other (a massive activation, an attention sink). Terms too small for all of them
+/// to matter are left out.
+inline bool rounds_alike(double term, double before, double partial, double unit) {
+  const double digit = unit * std::fabs(partial);
+  return std::fabs(term - before) < 4 * digit && std::fabs(term) > 0x1p-9 * digit;
+}
 
 /// sum_i x[i] * w[i]. Real is double, or long double where the route itself computes in double.
 template <class Real>
@@ -28,12 +38,11 @@ DotSum<Real> dot(std::span<const double> x, std::span<const double> w, const Ari
 /// How far such a sum is off. Every partial sum s_k rounds by up to u |s_k|, independently: 6 u sqrt(sum s_k^2). By Cauchy and
 /// Schwarz the worst case u sum |s_k| is at most u sqrt(N sum s_k^2), N roundings, which is the smaller one up to 36.
 ///
-/// Equal terms one after the other round alike as long as the sum's exponent stays: R of them add as in the worst case.
-/// (Without that a mixture of equal values, which a prompt of one word repeated gives, breaks the rule.)
+/// Roundings that are alike add as in the worst case: R of them by u sqrt(R sum s_k^2).
 template <class Real>
 Errors dot_errors(const DotSum<Real>& sum, const Arithmetic& arithmetic);
 /// The same of its parts.
-Errors sum_errors(double squares, std::int64_t roundings, std::int64_t repeated, const Arithmetic& arithmetic);
+Errors sum_errors(double squares, std::int64_t roundings, std::int64_t alike, const Arithmetic& arithmetic);
 
 /// Fills the n_in weights of output o, exactly as they dequantise.
 using WeightRow = std::function<void(std::int64_t o, std::span<double> weights)>;

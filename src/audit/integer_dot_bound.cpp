@@ -39,13 +39,13 @@ void chain(const Input& input, std::span<const double> weights, std::span<const 
            bool has_bias, const Arithmetic& arithmetic, Estimate& out, std::size_t o) {
   const double u = arithmetic.unit();
   double acc = 0, squares = 0, weight_squares = 0;
-  std::int64_t roundings = 0, repeated = 0;
+  std::int64_t roundings = 0, alike = 0;
   double before = 0;
   const auto step = [&](double term) {
     acc += term;
     squares += acc * acc + term * term;  // the sum's rounding and that of the scales' product
     roundings += 2;
-    repeated += static_cast<std::int64_t>(term == before && term != 0);
+    alike += 2 * static_cast<std::int64_t>(rounds_alike(term, before, acc, u));
     before = term;
   };
   const auto width = static_cast<std::size_t>(sub);
@@ -64,7 +64,7 @@ void chain(const Input& input, std::span<const double> weights, std::span<const 
       step(minimum);
     }
   }
-  Errors errors = sum_errors(squares, roundings, repeated, arithmetic);
+  Errors errors = sum_errors(squares, roundings, alike, arithmetic);
   if (!minima.empty()) {  // the contract's weights are d * code + m rounded to F32, these are not
     const double size = 0x1p-24 * std::sqrt(weight_squares), every = std::sqrt(static_cast<double>(weights.size()));
     errors.bound += std::fmin(6.0, every) * size;
