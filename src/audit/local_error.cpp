@@ -18,31 +18,26 @@ bool can_average(const Estimate& estimate, std::span<const double> actual, std::
 
 double common_of(const Estimate& estimate, std::size_t i) { return estimate.common.empty() ? 0.0 : estimate.common[i]; }
 
-/// sum (sum of `weighted` bounds of like elements)^2: elements whose relative errors and significands agree round alike.
-double merged_squares(const Estimate& estimate, std::span<const double> actual, const std::vector<std::size_t>& elements,
-                      const std::vector<double>& weighted) {
-  struct Like {
-    double significand, relative, bound;
+/// sum (sum of `weighted` bounds of like elements)^2. Like are elements whose significands lie closer together than a quarter of what
+/// they may err: then they round alike (values at a cap, tokens of one embedding, a power of two times another).
+double merged_squares(const Estimate& estimate, const std::vector<std::size_t>& elements, const std::vector<double>& weighted) {
+  struct Member {
+    double significand, reach, bound;
   };
-  std::vector<Like> like;
+  std::vector<Member> members;
   for (std::size_t k = 0; k < elements.size(); ++k) {
-    const double value = estimate.value[elements[k]];
     int exponent = 0;
-    const double significand = std::fabs(std::frexp(value, &exponent));
-    const double relative = value != 0 ? (actual[elements[k]] - value) / value : 0;
-    like.push_back({significand, relative, weighted[k]});
+    const double significand = std::fabs(std::frexp(estimate.value[elements[k]], &exponent));
+    members.push_back({significand, 0.25 * std::ldexp(estimate.bound[elements[k]], -exponent), weighted[k]});
   }
-  std::sort(like.begin(), like.end(), [](const Like& a, const Like& b) {
-    return a.significand != b.significand ? a.significand < b.significand : a.relative < b.relative;
-  });
+  std::sort(members.begin(), members.end(), [](const Member& a, const Member& b) { return a.significand < b.significand; });
   double squares = 0, bound = 0;
-  for (std::size_t k = 0; k < like.size(); ++k) {
-    const bool joins = k > 0 && like[k].significand == like[k - 1].significand && like[k].relative == like[k - 1].relative;
-    if (!joins) {
+  for (std::size_t k = 0; k < members.size(); ++k) {
+    if (k > 0 && members[k].significand - members[k - 1].significand > std::min(members[k].reach, members[k - 1].reach)) {
       squares += bound * bound;
       bound = 0;
     }
-    bound += like[k].bound;
+    bound += members[k].bound;
   }
   return squares + bound * bound;
 }
@@ -66,7 +61,7 @@ CommonError common_error(const Estimate& estimate, std::span<const double> actua
   out.error = sum / norm;
   out.bound = (shared + kDeviations * std::sqrt(squares)) / norm;
   if (std::fabs(out.error) > out.bound) {  // rare: worth a sort
-    out.bound = (shared + kDeviations * std::sqrt(merged_squares(estimate, actual, elements, weighted))) / norm;
+    out.bound = (shared + kDeviations * std::sqrt(merged_squares(estimate, elements, weighted))) / norm;
   }
   out.ratio = out.error == 0 ? 0 : std::fabs(out.error) / out.bound;
   out.first = elements.front();

@@ -71,8 +71,8 @@ void real_kernels(Table& table, int rounds, std::mt19937_64& random) {
   const std::vector<DType> blocks = {DType::q8_0, DType::q4_0, DType::q4_1, DType::q5_0, DType::q5_1, DType::iq4_nl,
                                      DType::q2_k, DType::q3_k, DType::q4_k, DType::q5_k, DType::q6_k, DType::iq4_xs};
   for (int round = 0; round < rounds; ++round) {
-    const Spread spread = kSpreads[static_cast<std::size_t>(round) % 4];
-    const bool odd = (round / 4) % 2 == 1;
+    const Spread spread = kSpreads[static_cast<std::size_t>(round) % 6];
+    const bool odd = (round / 6) % 2 == 1;
     const DType block = blocks[static_cast<std::size_t>(round) % blocks.size()];
     const std::string what = fmt::format("round {}", round);
     for (const Declared& route : routes) {
@@ -130,9 +130,8 @@ Judged shuffled_matmul(Rounded& round, std::size_t n, std::size_t lanes, bool fu
 }
 
 void emulated(Table& table, int rounds, std::mt19937_64& random) {
-  constexpr Spread kAll[] = {Spread::normal, Spread::heavy, Spread::positive, Spread::cancelling, Spread::constant, Spread::massive};
   for (int i = 0; i < rounds; ++i) {
-    const Spread spread = kAll[i % 6];
+    const Spread spread = kSpreads[i % 6];
     const bool stochastic = (i / 6) % 2 == 1, fused = (i / 12) % 3 != 0;
     const int digits = (i / 36) % 4 == 3 ? 11 : 24;
     const std::size_t lanes = std::size_t{1} << (i / 7 % 7);

@@ -50,7 +50,8 @@ inline std::vector<Declared> declared_routes() {
 
 /// How operands are spread.
 enum class Spread { normal, heavy, positive, cancelling, constant, massive };
-inline constexpr Spread kSpreads[] = {Spread::normal, Spread::heavy, Spread::positive, Spread::cancelling};
+inline constexpr Spread kSpreads[] = {Spread::normal,     Spread::heavy,    Spread::positive,
+                                      Spread::cancelling, Spread::constant, Spread::massive};
 
 /// n numbers; massive: one thousands of times the others, which lie close together (a massive activation: Sun et al. 2024,
 /// arXiv:2402.17762); heavy: magnitudes over many decades; cancelling: pairs of opposite numbers that almost sum to 0, shuffled.
@@ -223,7 +224,7 @@ inline Judged run_softmax(const Declared& route, std::vector<double> scores, std
 inline std::vector<double> probabilities(std::size_t n, Spread spread, std::mt19937_64& random) {
   std::vector<double> p = numbers(n, spread, random);
   double sum = 0;
-  for (double& x : p) sum += x = std::exp(std::min(3 * x, 8.0));
+  for (double& x : p) sum += x = std::exp(std::clamp(3 * x, -80.0, 8.0));
   for (double& x : p) x /= sum;
   return p;
 }
