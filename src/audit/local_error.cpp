@@ -17,8 +17,9 @@ bool can_average(const Estimate& estimate, std::span<const double> actual, std::
 }
 
 double common_of(const Estimate& estimate, std::size_t i) { return estimate.common.empty() ? 0.0 : estimate.common[i]; }
+double own_of(const Estimate& estimate, std::size_t i) { return std::max(0.0, estimate.bound[i] - common_of(estimate, i)); }
 
-/// sum (sum of `weighted` bounds of like elements)^2. Like are elements whose significands lie closer together than a quarter of what
+/// sum (sum of `weighted` own bounds of like elements)^2. Like are elements whose significands lie closer together than a quarter of what
 /// they may err: then they round alike (values at a cap, tokens of one embedding, a power of two times another).
 double merged_squares(const Estimate& estimate, const std::vector<std::size_t>& elements, const std::vector<double>& weighted) {
   struct Member {
@@ -28,7 +29,7 @@ double merged_squares(const Estimate& estimate, const std::vector<std::size_t>& 
   for (std::size_t k = 0; k < elements.size(); ++k) {
     int exponent = 0;
     const double significand = std::fabs(std::frexp(estimate.value[elements[k]], &exponent));
-    members.push_back({significand, 0.25 * std::ldexp(estimate.bound[elements[k]], -exponent), weighted[k]});
+    members.push_back({significand, 0.25 * std::ldexp(own_of(estimate, elements[k]), -exponent), weighted[k]});
   }
   std::sort(members.begin(), members.end(), [](const Member& a, const Member& b) { return a.significand < b.significand; });
   double squares = 0, bound = 0;
@@ -54,7 +55,7 @@ CommonError common_error(const Estimate& estimate, std::span<const double> actua
     sum += weight * (actual[i] - estimate.value[i]);
     norm += weight * weight;
     shared += size * common_of(estimate, i);
-    weighted.push_back(size * estimate.bound[i]);
+    weighted.push_back(size * own_of(estimate, i));
     squares += weighted.back() * weighted.back();
   }
   if (elements.empty() || !(norm > 0)) return out;

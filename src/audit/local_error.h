@@ -37,7 +37,7 @@ struct LocalError {
 
 /// Holds `actual` (n values) to the estimate. Groups of the common-mode tests are the estimate's.
 ///
-/// With independent errors within b_i around 0 (so of standard deviation at most b_i / sqrt 3), sum w_i e_i stays below 6 / sqrt 3
+/// With independent errors within b_i (bound - common) around 0 (so of standard deviation at most b_i / sqrt 3), sum w_i e_i stays below 6 / sqrt 3
 /// sqrt(sum w_i^2 b_i^2); what is shared adds sum |w_i| common_i. Elements of nearly equal significand are one
 /// rounding seen many times, and count as one.
 LocalError judge(const Estimate& estimate, std::span<const double> actual);

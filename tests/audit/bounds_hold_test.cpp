@@ -80,7 +80,7 @@ void real_kernels(Table& table, int rounds, std::mt19937_64& random) {
       const auto n = [&](std::size_t most) { return length(most, random); };
       table.add("matmul", where, run_matmul(route, plain[static_cast<std::size_t>(round) % 3], static_cast<std::int64_t>(n(8192)), 6, spread, odd, random));
       table.add("matmul of blocks", where, run_matmul(route, block, whole_blocks(n(4096), dtype_info(block).block_elems), 4, spread, odd, random));
-      table.add("rmsnorm", where, run_rmsnorm(route, static_cast<std::int64_t>(n(8192)), odd ? 1e-5 : 1e-6, spread, random, odd ? 1 : 1e-3));
+      table.add("rmsnorm", where, run_rmsnorm(route, static_cast<std::int64_t>(n(8192)), odd ? 1e-5 : 1e-6, spread, random, odd ? 0 : 1e-6));
       table.add("rope", where, run_rope(route, 64, odd ? 64 : 32, 3, static_cast<std::int32_t>(n(131072)), odd, odd ? 500000 : 10000, random));
       const DType kv = std::vector<DType>{DType::f32, DType::f16, DType::q8_0}[static_cast<std::size_t>(round) % 3];
       table.add("qk", where, run_qk(route, {static_cast<std::int64_t>(n(32)), odd ? 128 : 32, kv, round % 5 == 0 ? 30.0 : 0.0, round % 7 == 0 ? 5 : 0}, spread, random));

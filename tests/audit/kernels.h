@@ -136,11 +136,14 @@ inline Judged run_integer_matmul(DType dtype, std::int64_t n_in, std::int64_t n_
           row_of(out)};
 }
 
+/// `mean_square` above 0: x is scaled to it.
 inline Judged run_rmsnorm(const Declared& route, std::int64_t n, double eps, Spread spread, std::mt19937_64& random,
-                          double size = 1) {
+                          double mean_square = 0) {
   const Weight gain(DType::f32, 1, n, random);
   std::vector<double> values = numbers(static_cast<std::size_t>(n), spread, random), gains;
-  for (double& value : values) value *= size;
+  double squares = 0;
+  for (const double value : values) squares += value * value;
+  for (double& value : values) value *= mean_square > 0 ? std::sqrt(mean_square * static_cast<double>(n) / squares) : 1;
   const Tensor x = tensor_of(route.arm.activations, values);
   Tensor out(route.arm.activations, 1, n);
   const std::vector<RowId> rows = rows_from(0, 1);

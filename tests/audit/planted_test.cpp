@@ -91,12 +91,15 @@ TEST(CommonMode, FindsEpsilonTenTimesTooLarge) {
     for (const bool planted : {false, true}) {
       route.eps_error = planted ? 1e-5 - 1e-6 : 0;
       for (const std::int64_t n : {256, 2048, 4096}) {
-        for (int round = 0; round < 40; ++round) {
-          const audit::LocalError verdict = run_rmsnorm(route, n, 1e-6, Spread::normal, random).verdict();
-          EXPECT_EQ(verdict.scale.over(), planted) << route.name << ", n " << n << ": " << verdict.scale.error << " of " << verdict.scale.bound;
-          EXPECT_EQ(verdict.guilty(), planted) << route.name << ", n " << n;
-          if (planted) {
-            EXPECT_NEAR(verdict.scale.error, -4.5e-6, 1.5e-6);
+        for (const double mean_square : {1.0, 2.0, 4.0}) {
+          for (int round = 0; round < 40; ++round) {
+            const audit::LocalError verdict = run_rmsnorm(route, n, 1e-6, Spread::normal, random, mean_square).verdict();
+            const std::string where = fmt::format("{}, n {}, mean square {}", route.name, n, mean_square);
+            EXPECT_EQ(verdict.scale.over(), planted) << where << ": " << verdict.scale.error << " of " << verdict.scale.bound;
+            EXPECT_EQ(verdict.guilty(), planted) << where;
+            if (planted) {
+              EXPECT_NEAR(verdict.scale.error, -4.5e-6 / mean_square, 4e-7) << where;
+            }
           }
         }
       }
@@ -108,6 +111,7 @@ TEST(CommonMode, FindsEpsilonTenTimesTooLarge) {
 TEST(CommonMode, FindsWhatNoElementShows) {
   std::mt19937_64 random(7);
   for (const Declared& route : declared_routes()) {
+    if (route.name == "float64_f32") continue;  // the one rounding to F32 may reach its bound: no room for more
     const Judged row = run_matmul(route, DType::f32, 512, 2000, Spread::normal, false, random);
     ASSERT_FALSE(row.verdict().guilty()) << route.name;
     double square = 0, bound = 0;
@@ -117,8 +121,8 @@ TEST(CommonMode, FindsWhatNoElementShows) {
     }
     Judged scaled = row, shifted = row;
     for (std::size_t i = 0; i < row.actual.size(); ++i) {
-      scaled.actual[i] *= 1 + 0.15 * bound / std::sqrt(square);
-      shifted.actual[i] += 0.3 * bound;
+      scaled.actual[i] *= 1 + 0.14 * bound / std::sqrt(square);
+      shifted.actual[i] += 0.13 * bound;
     }
     const audit::LocalError by_scale = scaled.verdict(), by_offset = shifted.verdict();
     EXPECT_EQ(by_scale.over, 0) << route.name;
