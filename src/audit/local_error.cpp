@@ -43,28 +43,39 @@ double merged_squares(const Estimate& estimate, const std::vector<std::size_t>& 
   return squares + bound * bound;
 }
 
+/// The largest of the group's values and bounds: what is summed below is divided by it, so that no square underflows.
+double size_of(const Estimate& estimate, const std::vector<std::size_t>& elements, bool values) {
+  double size = 0;
+  for (const std::size_t i : elements) size = std::max(size, values ? std::fabs(estimate.value[i]) : estimate.bound[i]);
+  return size;
+}
+
 /// One weighted mean of a group's errors against its bound; weights are values (scale) or 1 (offset).
 CommonError common_error(const Estimate& estimate, std::span<const double> actual, const std::vector<std::size_t>& elements,
                          bool scale) {
   CommonError out;
+  const double value_size = size_of(estimate, elements, true), bound_size = size_of(estimate, elements, false);
+  const double unit = scale || bound_size == 0 ? value_size : bound_size;  // of errors
+  if (!(unit > 0)) return out;
   double sum = 0, norm = 0, shared = 0, squares = 0;
   std::vector<double> weighted;
   weighted.reserve(elements.size());
   for (const std::size_t i : elements) {
-    const double weight = scale ? estimate.value[i] : 1.0, size = std::fabs(weight);
-    sum += weight * (actual[i] - estimate.value[i]);
+    const double weight = scale ? estimate.value[i] / value_size : 1.0, size = std::fabs(weight);
+    sum += weight * ((actual[i] - estimate.value[i]) / unit);
     norm += weight * weight;
-    shared += size * common_of(estimate, i);
-    weighted.push_back(size * own_of(estimate, i));
+    shared += size * (common_of(estimate, i) / unit);
+    weighted.push_back(size * (own_of(estimate, i) / unit));
     squares += weighted.back() * weighted.back();
   }
-  if (elements.empty() || !(norm > 0)) return out;
-  out.error = sum / norm;
-  out.bound = (shared + kDeviations * std::sqrt(squares)) / norm;
-  if (std::fabs(out.error) > out.bound) {  // rare: worth a sort
-    out.bound = (shared + kDeviations * std::sqrt(merged_squares(estimate, elements, weighted))) / norm;
+  double bound = shared + kDeviations * std::sqrt(squares);
+  if (std::fabs(sum) > bound) {  // rare: worth a sort
+    bound = shared + kDeviations * std::sqrt(merged_squares(estimate, elements, weighted));
   }
-  out.ratio = out.error == 0 ? 0 : std::fabs(out.error) / out.bound;
+  const double back = scale ? 1 : unit;
+  out.error = sum / norm * back;
+  out.bound = bound / norm * back;
+  out.ratio = sum == 0 ? 0 : std::fabs(sum) / bound;
   out.first = elements.front();
   return out;
 }

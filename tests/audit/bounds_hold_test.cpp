@@ -167,5 +167,14 @@ TEST(Bounds, HoldForEveryHealthyRow) {
   EXPECT_GE(table.runs, 10000);
 }
 
+TEST(HeavyBounds, HoldForEveryHealthyRow) {
+  std::mt19937_64 random(7);
+  Table table;
+  real_kernels(table, 3000, random);
+  emulated(table, 30000, random);
+  table.print_and_check();
+  EXPECT_GE(table.runs, 300000);
+}
+
 }  // namespace
 }  // namespace greta::test
