@@ -33,8 +33,8 @@ struct Arithmetic {
   double root = 1;
   double exp = 2;
   double tanh = 6;
-  double turn = 1;             // sine and cosine, relative
-  double turn_floor = 2e-16;   // and absolute, not counted in units
+  double turn = 1;              // sine and cosine, relative
+  double turn_floor = 2e-16;    // and absolute, not counted in units
   double angle_unit = 0x1p-52;  // relative error of position * frequency, not counted in units
 
   /// One relative rounding error.

@@ -6,14 +6,8 @@
 #include <cstring>
 #include <type_traits>
 
+#include "audit/wider_vectors.h"
 #include "core/error.h"
-
-// The loop over a whole model's weights: compiled for wider vectors too, where the compiler can choose at load time.
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && !defined(__SANITIZE_ADDRESS__)
-#define GRETA_WIDER_VECTORS [[gnu::target_clones("avx512f", "avx2", "default")]]
-#else
-#define GRETA_WIDER_VECTORS
-#endif
 
 namespace greta::audit {
 namespace {
@@ -28,47 +22,28 @@ struct Lanes16 {
   double sum[kFastLanes];
   double squares[kFastLanes];
   double before[kFastLanes];
-  long long alike[kFastLanes];
+  double alike[kFastLanes];
 };
 
-/// Eight chains, a step at a time; as rounds_alike() has it.
-struct Chains8 {
-  Eight sum{}, squares{}, before{};
-  EightInts alike{};
-
-  [[gnu::always_inline]] void step(const double* x, const double* w, double unit) {
-    Eight left, right;
-    std::memcpy(&left, x, sizeof left);
-    std::memcpy(&right, w, sizeof right);
-    const Eight term = left * right;
-    sum += term;
-    squares += sum * sum;
-    Eight digit = sum, change = term - before, size = term;
-    take_magnitude(digit);
-    take_magnitude(change);
-    take_magnitude(size);
-    digit *= unit;
-    alike -= (change < digit * 4) & (size > digit * 0x1p-9);
-    before = term;
-  }
-  [[gnu::always_inline]] static void take_magnitude(Eight& a) { a = (Eight)((EightInts)a & 0x7fffffffffffffffLL); }
-  [[gnu::always_inline]] void store(Lanes16& out, std::size_t at) const {
-    std::memcpy(out.sum + at, &sum, sizeof sum);
-    std::memcpy(out.squares + at, &squares, sizeof squares);
-    std::memcpy(out.before + at, &before, sizeof before);
-    std::memcpy(out.alike + at, &alike, sizeof alike);
-  }
-};
-
-/// 16 chains over n terms, n a multiple of 16.
+/// 16 chains over n terms, n a multiple of 16: loops that compilers turn into vectors. The local arrays cannot alias the
+/// operands.
 GRETA_WIDER_VECTORS void chains16(const double* x, const double* w, std::size_t n, double unit, Lanes16& out) {
-  Chains8 low, high;
+  double sum[kFastLanes] = {}, squares[kFastLanes] = {}, before[kFastLanes] = {}, alike[kFastLanes] = {};
   for (std::size_t i = 0; i < n; i += kFastLanes) {
-    low.step(x + i, w + i, unit);
-    high.step(x + i + 8, w + i + 8, unit);
+    for (std::size_t lane = 0; lane < kFastLanes; ++lane) {
+      const double term = x[i + lane] * w[i + lane];
+      const double partial = sum[lane] + term;
+      const double digit = unit * std::fabs(partial);  // as rounds_alike() has it
+      alike[lane] += (std::fabs(term - before[lane]) < 4 * digit) & (std::fabs(term) > 0x1p-9 * digit) ? 1.0 : 0.0;
+      squares[lane] += partial * partial;
+      sum[lane] = partial;
+      before[lane] = term;
+    }
   }
-  low.store(out, 0);
-  high.store(out, 8);
+  std::memcpy(out.sum, sum, sizeof sum);
+  std::memcpy(out.squares, squares, sizeof squares);
+  std::memcpy(out.before, before, sizeof before);
+  std::memcpy(out.alike, alike, sizeof alike);
 }
 
 /// Adds the lanes of `sum` by the tree; the squares of the new partial sums.
@@ -95,11 +70,11 @@ DotSum<double> dot16(std::span<const double> x, std::span<const double> w, doubl
     const double term = x[i] * w[i];
     sum += term;
     lanes.squares[i - whole] += sum * sum;
-    lanes.alike[i - whole] += rounds_alike(term, lanes.before[i - whole], sum, unit);
+    lanes.alike[i - whole] += rounds_alike(term, lanes.before[i - whole], sum, unit) ? 1.0 : 0.0;
   }
   for (std::size_t lane = 0; lane < kFastLanes; ++lane) {
     out.squares += lanes.squares[lane];
-    out.alike += lanes.alike[lane];
+    out.alike += static_cast<std::int64_t>(lanes.alike[lane]);
   }
   out.squares += reduce(lanes.sum, kFastLanes);
   out.value = lanes.sum[0];
@@ -182,7 +157,8 @@ Errors sum_errors(double squares, std::int64_t roundings, std::int64_t alike, co
   const double likely = arithmetic.truncates ? every : std::fmin(every, 6 + std::sqrt(static_cast<double>(alike)));
   // Errors are multiplied by what comes after them: (1 + u)^n at worst.
   const double floor = n * arithmetic.accumulator.smallest;
-  return {likely * u * size * std::exp(std::fmin(likely * every, n) * u) + floor, every * u * size * std::exp(n * u) + floor, 0};
+  return {likely * u * size * std::exp(std::fmin(likely * every, n) * u) + floor, every * u * size * std::exp(n * u) + floor,
+          0};
 }
 
 template <class Real>

@@ -15,9 +15,9 @@ Estimate embed(std::span<const double> table_row, double scale, const Arithmetic
 /// a + b, [n]: one rounding.
 Estimate add(std::span<const double> a, std::span<const double> b, const Arithmetic& arithmetic);
 
-/// gate / (1 + exp(-v)) * up, [n], v = gate for SiLU and sqrt(8/pi) (gate + 0.044715 gate^3) for GELU's tanh form. With E = exp(-v), v
-/// errs by 4 roundings where fused and 7 where not (GELU), which E / (1 + E) passes on, as it does the error of exp; then a sum, a
-/// quotient, a product. Where E overflows, the result may be 0.
+/// gate / (1 + exp(-v)) * up, [n], v = gate for SiLU and sqrt(8/pi) (gate + 0.044715 gate^3) for GELU's tanh form. With E =
+/// exp(-v), v errs by 4 roundings where fused and 7 where not (GELU), which E / (1 + E) passes on, as it does the error of exp;
+/// then a sum, a quotient, a product. Where E overflows, the result may be 0.
 Estimate act_mul(Activation act, std::span<const double> gate, std::span<const double> up, const Arithmetic& arithmetic);
 
 /// cap * tanh(x / cap), [n]: quotient and cap pass through 1 - tanh^2, then tanh's own error, the product, the cap.

@@ -15,8 +15,8 @@ namespace greta::audit {
 /// `bound` is what the judge holds a healthy route to: a running error estimate in the route's declared order (Higham 2002,
 /// Accuracy and Stability of Numerical Algorithms, section 3.3) whose independent roundings add in squares (Higham & Mary 2019,
 /// A New Approach to Probabilistic Rounding Error Analysis, SISC 41(5), theorem 2.4: with probability above 1 - 2 exp(-18), 6
-/// times their root), never above the worst case. `worst` is the deterministic bound (section 3.1): no rounding to nearest in that
-/// order exceeds it.
+/// times their root), never above the worst case. `worst` is the deterministic bound (section 3.1): no rounding to nearest in
+/// that order exceeds it.
 struct Estimate {
   std::vector<double> value;
   std::vector<double> bound;

@@ -2,6 +2,7 @@
 #include <cmath>
 
 #include "audit/dot_bound.h"
+#include "audit/wider_vectors.h"
 #include "core/blocks.h"
 #include "core/half.h"
 
@@ -34,9 +35,39 @@ struct Input {
   std::vector<double> sums;
 };
 
+/// Room for the sub-blocks of one output.
+struct Dots {
+  std::vector<double> dot, squares;  // of the products
+
+  explicit Dots(std::size_t blocks) : dot(blocks), squares(blocks) {}
+};
+
+/// Dots of n / width sub-blocks, width a multiple of 8. Their order is free: products of codes and scales are exact in double.
+GRETA_WIDER_VECTORS void block_dots(const double* x, const double* w, std::size_t n, std::size_t width, double* dots,
+                                    double* dot_squares) {
+  constexpr std::size_t kLanes = 8;
+  for (std::size_t first = 0; first < n; first += width) {
+    double sum[kLanes] = {}, squares[kLanes] = {};
+    for (std::size_t i = first; i < first + width; i += kLanes) {
+      for (std::size_t lane = 0; lane < kLanes; ++lane) {
+        const double term = x[i + lane] * w[i + lane];
+        sum[lane] += term;
+        squares[lane] += term * term;
+      }
+    }
+    double dot = 0, square = 0;
+    for (std::size_t lane = 0; lane < kLanes; ++lane) {
+      dot += sum[lane];
+      square += squares[lane];
+    }
+    *dots++ = dot;
+    *dot_squares++ = square;
+  }
+}
+
 /// One output: weights, and minima or none.
-void chain(const Input& input, std::span<const double> weights, std::span<const double> minima, int sub, double bias,
-           bool has_bias, const Arithmetic& arithmetic, Estimate& out, std::size_t o) {
+void chain(const Input& input, std::span<const double> weights, std::span<const double> minima, std::size_t width, double bias,
+           bool has_bias, const Arithmetic& arithmetic, Dots& dots, Estimate& out, std::size_t o) {
   const double u = arithmetic.unit();
   double acc = 0, squares = 0, weight_squares = 0;
   std::int64_t roundings = 0, alike = 0;
@@ -48,14 +79,10 @@ void chain(const Input& input, std::span<const double> weights, std::span<const 
     alike += 2 * static_cast<std::int64_t>(rounds_alike(term, before, acc, u));
     before = term;
   };
-  const auto width = static_cast<std::size_t>(sub);
+  block_dots(input.x.data(), weights.data(), input.sums.size() * width, width, dots.dot.data(), dots.squares.data());
   for (std::size_t s = 0; s < input.sums.size(); ++s) {
-    double dot = 0;
-    for (std::size_t i = s * width; i < (s + 1) * width; ++i) {
-      const double term = input.x[i] * weights[i];
-      dot += term;
-      weight_squares += term * term;
-    }
+    const double dot = dots.dot[s];
+    weight_squares += dots.squares[s];
     if (minima.empty()) {
       step(dot);
     } else {
@@ -132,11 +159,12 @@ std::vector<Estimate> integer_matmul(std::span<const std::span<const double>> ro
     inputs.push_back(std::move(input));
   }
   std::vector<double> weights(rows[0].size()), minima(blocks.minima ? rows[0].size() / width : 0);
+  Dots dots(rows[0].size() / width);
   for (std::int64_t o = 0; o < n_out; ++o) {
     const auto at = static_cast<std::size_t>(o);
     weight(o, weights, minima);
     for (std::size_t r = 0; r < rows.size(); ++r) {
-      chain(inputs[r], weights, minima, blocks.sub, bias.empty() ? 0.0 : bias[at], !bias.empty(), arithmetic, out[r], at);
+      chain(inputs[r], weights, minima, width, bias.empty() ? 0.0 : bias[at], !bias.empty(), arithmetic, dots, out[r], at);
     }
   }
   return out;

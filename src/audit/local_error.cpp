@@ -19,8 +19,9 @@ bool can_average(const Estimate& estimate, std::span<const double> actual, std::
 double common_of(const Estimate& estimate, std::size_t i) { return estimate.common.empty() ? 0.0 : estimate.common[i]; }
 double own_of(const Estimate& estimate, std::size_t i) { return std::max(0.0, estimate.bound[i] - common_of(estimate, i)); }
 
-/// sum (sum of `weighted` own bounds of like elements)^2. Like are elements whose significands lie closer together than a quarter of what
-/// they may err: then they round alike (values at a cap, tokens of one embedding, a power of two times another).
+/// sum (sum of `weighted` own bounds of like elements)^2. Like are elements whose significands lie closer together than a
+/// quarter of what they may err: then they round alike (values at a cap, tokens of one embedding, a power of two times
+/// another).
 double merged_squares(const Estimate& estimate, const std::vector<std::size_t>& elements, const std::vector<double>& weighted) {
   struct Member {
     double significand, reach, bound;

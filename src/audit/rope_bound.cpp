@@ -30,7 +30,8 @@ Estimate rope(std::span<const double> x, const Rotation& rotation, std::int64_t 
   for (std::size_t i = 0; i < pairs; ++i) {
     const long double factor = rotation.freq_factors.empty() ? 1.0L : static_cast<long double>(rotation.freq_factors[i]);
     const long double exponent = -2.0L * static_cast<long double>(i) / static_cast<long double>(rotation.n_rot);
-    const long double angle = static_cast<long double>(position) * std::pow(static_cast<long double>(rotation.theta), exponent) /
+    const long double angle = static_cast<long double>(position) *
+                              std::pow(static_cast<long double>(rotation.theta), exponent) /
                               static_cast<long double>(rotation.linear_scale) / factor;
     const long double cosine = std::cos(angle), sine = std::sin(angle);
     for (std::size_t head = 0; head + head_dim <= x.size(); head += head_dim) {

@@ -50,7 +50,8 @@ void put_block(std::span<const double> x, std::size_t first, bool halves, double
     }
     const double y = exact > 0 ? x[i] / exact : 0;
     const double code = std::clamp(std::round(y), -127.0, 127.0);
-    const bool ambiguous = std::fabs(std::fabs(std::fabs(y) - std::trunc(std::fabs(y))) - 0.5) <= quotient * std::fabs(y) + 1e-12;
+    const bool ambiguous =
+        std::fabs(std::fabs(std::fabs(y) - std::trunc(std::fabs(y))) - 0.5) <= quotient * std::fabs(y) + 1e-12;
     const double shared = std::fabs(code) * scale.error;
     double all = shared + (ambiguous ? scale.d + scale.error : 0);
     if (vanishes) all += std::fabs(code) * scale.d + 127 * kSmallest;

@@ -38,8 +38,10 @@ struct Declared {
 inline std::vector<Declared> declared_routes() {
   std::vector<Declared> routes;
   for (const Isa isa : supported_isas()) {
-    routes.push_back({"reference_" + std::string(name(isa)), {RouteId::reference, isa, DType::f32, 1},
-                      audit::reference_arithmetic(), audit::chain_arithmetic()});
+    routes.push_back({"reference_" + std::string(name(isa)),
+                      {RouteId::reference, isa, DType::f32, 1},
+                      audit::reference_arithmetic(),
+                      audit::chain_arithmetic()});
   }
   for (const DType type : {DType::f32, DType::f64}) {
     const Arithmetic arithmetic = audit::float64_arithmetic(type);
@@ -54,7 +56,8 @@ inline constexpr Spread kSpreads[] = {Spread::normal,     Spread::heavy,    Spre
                                       Spread::cancelling, Spread::constant, Spread::massive};
 
 /// n numbers; massive: one thousands of times the others, which lie close together (a massive activation: Sun et al. 2024,
-/// arXiv:2402.17762); heavy: magnitudes over many decades; cancelling: pairs of opposite numbers that almost sum to 0, shuffled.
+/// arXiv:2402.17762); heavy: magnitudes over many decades; cancelling: pairs of opposite numbers that almost sum to 0,
+/// shuffled.
 inline std::vector<double> numbers(std::size_t n, Spread spread, std::mt19937_64& random) {
   std::normal_distribution<double> normal;
   std::vector<double> out(n);
@@ -154,7 +157,8 @@ inline Judged run_rmsnorm(const Declared& route, std::int64_t n, double eps, Spr
 
 inline Judged run_rope(const Declared& route, int head_dim, int n_rot, int heads, std::int32_t position, bool interleaved,
                        double theta, std::mt19937_64& random) {
-  const Tensor x = tensor_of(route.arm.activations, numbers(static_cast<std::size_t>(heads * head_dim), Spread::normal, random));
+  const Tensor x =
+      tensor_of(route.arm.activations, numbers(static_cast<std::size_t>(heads * head_dim), Spread::normal, random));
   Tensor out(route.arm.activations, 1, heads * head_dim);
   const std::vector<RowId> rows = rows_from(0, 1);
   const RopeParams params{theta, head_dim, n_rot, interleaved, 1.0, {}};
@@ -209,8 +213,9 @@ inline Judged run_qk(const Declared& route, const Head& head, Spread spread, std
   const std::vector<RowId> rows = head.rows();
   ArmOps(route.arm)->qk({Stage::attn_scores, 0, rows}, q.view(), head.params(), kv, out.view());
   Slots slots(kv, KvPart::k, head.head_dim);
-  return {audit::qk(row_of(q), head.n_keys, std::ref(slots), {head.params().scale, head.softcap, head.first_key()}, route.lanes),
-          row_of(out)};
+  return {
+      audit::qk(row_of(q), head.n_keys, std::ref(slots), {head.params().scale, head.softcap, head.first_key()}, route.lanes),
+      row_of(out)};
 }
 
 inline Judged run_softmax(const Declared& route, std::vector<double> scores, std::int64_t masked) {
@@ -232,7 +237,8 @@ inline std::vector<double> probabilities(std::size_t n, Spread spread, std::mt19
   return p;
 }
 
-inline Judged run_pv(const Declared& route, const Head& head, Spread probs, std::mt19937_64& random, bool equal_values = false) {
+inline Judged run_pv(const Declared& route, const Head& head, Spread probs, std::mt19937_64& random,
+                     bool equal_values = false) {
   LooseKv kv(head.kv, head.head_dim);
   kv.fill_normal(KvPart::v, 0, 1, static_cast<int>(head.n_keys), random);
   for (std::int32_t j = 1; equal_values && j < head.n_keys; ++j) {

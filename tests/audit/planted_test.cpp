@@ -26,27 +26,48 @@ struct OpCase {
 };
 std::vector<OpCase> op_cases() {
   return {
-      {"matmul", [](const auto& route, auto& random) { return run_matmul(route, DType::f32, 576, 40, Spread::normal, true, random); }},
-      {"matmul_q4_k", [](const auto& route, auto& random) { return run_matmul(route, DType::q4_k, 512, 40, Spread::normal, false, random); }},
-      {"matmul_q8_plan", [](const auto&, auto& random) { return run_integer_matmul(DType::q8_0, 512, 40, Spread::normal, true, random); }},
-      {"matmul_q4_k_q8_plan", [](const auto&, auto& random) { return run_integer_matmul(DType::q4_k, 512, 40, Spread::normal, false, random); }},
+      {"matmul",
+       [](const auto& route, auto& random) { return run_matmul(route, DType::f32, 576, 40, Spread::normal, true, random); }},
+      {"matmul_q4_k",
+       [](const auto& route, auto& random) { return run_matmul(route, DType::q4_k, 512, 40, Spread::normal, false, random); }},
+      {"matmul_q8_plan",
+       [](const auto&, auto& random) { return run_integer_matmul(DType::q8_0, 512, 40, Spread::normal, true, random); }},
+      {"matmul_q4_k_q8_plan",
+       [](const auto&, auto& random) { return run_integer_matmul(DType::q4_k, 512, 40, Spread::normal, false, random); }},
       {"rmsnorm", [](const auto& route, auto& random) { return run_rmsnorm(route, 288, 1e-5, Spread::normal, random); }},
       {"rope", [](const auto& route, auto& random) { return run_rope(route, 64, 64, 4, 4097, true, 10000, random); }},
-      {"qk", [](const auto& route, auto& random) { return run_qk(route, {40, 64, DType::f16}, Spread::normal, random); }},
-      {"qk_capped_window", [](const auto& route, auto& random) { return run_qk(route, {40, 64, DType::f32, 20, 8}, Spread::normal, random); }},
+      {"qk",
+       [](const auto& route, auto& random) {
+         return run_qk(route, {40, 64, DType::f16}, Spread::normal, random);
+       }},
+      {"qk_capped_window",
+       [](const auto& route, auto& random) {
+         return run_qk(route, {40, 64, DType::f32, 20, 8}, Spread::normal, random);
+       }},
       {"softmax", [](const auto& route, auto& random) { return run_softmax(route, spread_scores(200, 0, 3, random), 20); }},
-      {"pv", [](const auto& route, auto& random) { return run_pv(route, {120, 64, DType::f16}, Spread::normal, random); }},
-      {"pv_q8_0", [](const auto& route, auto& random) { return run_pv(route, {120, 64, DType::q8_0, 0, 30}, Spread::normal, random); }},
+      {"pv",
+       [](const auto& route, auto& random) {
+         return run_pv(route, {120, 64, DType::f16}, Spread::normal, random);
+       }},
+      {"pv_q8_0",
+       [](const auto& route, auto& random) {
+         return run_pv(route, {120, 64, DType::q8_0, 0, 30}, Spread::normal, random);
+       }},
       {"add", [](const auto& route, auto& random) { return run_add(route, 512, Spread::normal, random); }},
-      {"silu", [](const auto& route, auto& random) { return run_act_mul(route, Activation::silu, 512, 2, Spread::normal, random); }},
-      {"gelu_tanh", [](const auto& route, auto& random) { return run_act_mul(route, Activation::gelu_tanh, 512, 2, Spread::normal, random); }},
+      {"silu",
+       [](const auto& route, auto& random) { return run_act_mul(route, Activation::silu, 512, 2, Spread::normal, random); }},
+      {"gelu_tanh", [](const auto& route,
+                       auto& random) { return run_act_mul(route, Activation::gelu_tanh, 512, 2, Spread::normal, random); }},
       {"softcap", [](const auto& route, auto& random) { return run_softcap(route, 512, 3, Spread::normal, random); }},
       {"embed", [](const auto& route, auto& random) { return run_embed(route, DType::q4_0, 512, 1, random); }},
       {"embed_scaled", [](const auto& route, auto& random) { return run_embed(route, DType::f32, 512, 45.2548, random); }},
-      {"kv_write_f16", [](const auto& route, auto& random) { return run_kv_write(route, DType::f16, 128, Spread::normal, random); }},
-      {"kv_write_q8_0", [](const auto& route, auto& random) { return run_kv_write(route, DType::q8_0, 128, Spread::normal, random); }},
+      {"kv_write_f16",
+       [](const auto& route, auto& random) { return run_kv_write(route, DType::f16, 128, Spread::normal, random); }},
+      {"kv_write_q8_0",
+       [](const auto& route, auto& random) { return run_kv_write(route, DType::q8_0, 128, Spread::normal, random); }},
       {"quantize", [](const auto& route, auto& random) { return run_quantize(route, 512, Spread::normal, random); }},
-      {"handoff", [](const auto&, auto& random) {
+      {"handoff",
+       [](const auto&, auto& random) {
          const std::vector<double> x = numbers(64, Spread::normal, random);
          return Judged{audit::handoff(x), x};
        }},
@@ -61,8 +82,9 @@ TEST(LocalError, FindsFourTimesTheBoundInEveryOpAndBlamesNoHealthyRow) {
       for (int round = 0; round < 8; ++round) {
         Judged row = op.run(route, random);
         const audit::LocalError healthy = row.verdict();
-        EXPECT_FALSE(healthy.guilty()) << op.name << " on " << route.name << ": ratio " << healthy.ratio << " at " << healthy.element
-                                       << ", scale " << healthy.scale.ratio << ", offset " << healthy.offset.ratio;
+        EXPECT_FALSE(healthy.guilty()) << op.name << " on " << route.name << ": ratio " << healthy.ratio << " at "
+                                       << healthy.element << ", scale " << healthy.scale.ratio << ", offset "
+                                       << healthy.offset.ratio;
         EXPECT_EQ(healthy.judged, static_cast<std::int64_t>(row.actual.size())) << op.name;
         std::size_t at = random() % row.actual.size();
         while (std::isinf(row.estimate.value[at])) at = random() % row.actual.size();
@@ -84,7 +106,8 @@ TEST(LocalError, FindsFourTimesTheBoundInEveryOpAndBlamesNoHealthyRow) {
 
 // --- common mode -------------------------------------------------------------------------------------------------------------
 
-/// The original investigation's suspect. At mean square 1 it moves the row by 4.5e-6; textbook bounds of n = 256 in order allow 8e-6.
+/// The original investigation's suspect. At mean square 1 it moves the row by 4.5e-6; textbook bounds of n = 256 in order allow
+/// 8e-6.
 TEST(CommonMode, FindsEpsilonTenTimesTooLarge) {
   std::mt19937_64 random(6);
   for (Declared route : declared_routes()) {
@@ -179,7 +202,9 @@ TEST(Pv, AccumulationInHalfPrecisionIsFoundUnlessDeclared) {
   constexpr std::size_t kHeadDim = 64, kKeys = 100;
   const std::vector<double> probs = probabilities(kKeys, Spread::normal, random);
   const std::vector<double> values = numbers(kKeys * kHeadDim, Spread::normal, random);
-  const auto value = [&](std::int64_t j) { return std::span<const double>(values).subspan(static_cast<std::size_t>(j) * kHeadDim, kHeadDim); };
+  const auto value = [&](std::int64_t j) {
+    return std::span<const double>(values).subspan(static_cast<std::size_t>(j) * kHeadDim, kHeadDim);
+  };
   Rounded half(11, false, random), single(24, false, random);
   Arithmetic declared = audit::chain_arithmetic();
   const Estimate in_single = audit::pv(probs, kHeadDim, value, 0, declared);
@@ -192,8 +217,8 @@ TEST(Pv, AccumulationInHalfPrecisionIsFoundUnlessDeclared) {
   EXPECT_FALSE(audit::judge(in_half, rounded_pv(half, probs, values)).guilty());
 }
 
-/// Equal probabilities of equal values, as a prompt of one word repeated gives: every step rounds alike. The wrong scale of the same
-/// row is still found.
+/// Equal probabilities of equal values, as a prompt of one word repeated gives: every step rounds alike. The wrong scale of the
+/// same row is still found.
 TEST(Pv, EqualTermsAreNotBlamed) {
   std::mt19937_64 random(11);
   for (const Declared& route : declared_routes()) {
@@ -237,7 +262,8 @@ TEST(Quantize, ACodeOrAScaleThatIsWrongIsFound) {
 TEST(Judge, KeepsTheRulesForWhatIsNoNumber) {
   Estimate estimate = audit::handoff(std::vector<double>{1, 2, kNan, kNan, -kInfinity, -kInfinity, 3});
   estimate.bound[6] = kInfinity;  // may overflow
-  const audit::LocalError verdict = audit::judge(estimate, std::vector<double>{1, kNan, kNan, 4, -kInfinity, kInfinity, kInfinity});
+  const audit::LocalError verdict =
+      audit::judge(estimate, std::vector<double>{1, kNan, kNan, 4, -kInfinity, kInfinity, kInfinity});
   EXPECT_EQ(verdict.both_nan, 1);   // 2: not judged, not right
   EXPECT_EQ(verdict.unbounded, 1);  // 6
   EXPECT_EQ(verdict.judged, 5);
@@ -316,16 +342,22 @@ void expect_minima(DType dtype, const std::function<void(Block&)>& clear_codes, 
   dequantize_row(dtype, reinterpret_cast<const std::byte*>(blocks), cols, weights.data());
   std::vector<double> minima(weights.size() / width);
   audit::block_minima(dtype, reinterpret_cast<const std::byte*>(blocks), cols, minima);
-  for (std::size_t i = 0; i < weights.size(); ++i) EXPECT_EQ(minima[i / width], static_cast<double>(weights[i])) << name(dtype) << i;
+  for (std::size_t i = 0; i < weights.size(); ++i)
+    EXPECT_EQ(minima[i / width], static_cast<double>(weights[i])) << name(dtype) << i;
 }
 TEST(IntegerBlocks, MinimaAreWhatIsLeftOfCodesOfZero) {
   std::mt19937_64 random(15);
   const auto clear = [](auto& codes) { std::memset(codes, 0, sizeof codes); };
-  expect_minima<BlockQ4_1>(DType::q4_1, [&](auto& b) { clear(b.q); }, random);
-  expect_minima<BlockQ5_1>(DType::q5_1, [&](auto& b) { clear(b.q), clear(b.high); }, random);
-  expect_minima<BlockQ2_K>(DType::q2_k, [&](auto& b) { clear(b.q); }, random);
-  expect_minima<BlockQ4_K>(DType::q4_k, [&](auto& b) { clear(b.q); }, random);
-  expect_minima<BlockQ5_K>(DType::q5_k, [&](auto& b) { clear(b.q), clear(b.high); }, random);
+  expect_minima<BlockQ4_1>(
+      DType::q4_1, [&](auto& b) { clear(b.q); }, random);
+  expect_minima<BlockQ5_1>(
+      DType::q5_1, [&](auto& b) { clear(b.q), clear(b.high); }, random);
+  expect_minima<BlockQ2_K>(
+      DType::q2_k, [&](auto& b) { clear(b.q); }, random);
+  expect_minima<BlockQ4_K>(
+      DType::q4_k, [&](auto& b) { clear(b.q); }, random);
+  expect_minima<BlockQ5_K>(
+      DType::q5_k, [&](auto& b) { clear(b.q), clear(b.high); }, random);
 }
 
 }  // namespace

@@ -1,4 +1,5 @@
-// Arithmetic of any precision with any rounding, emulated: what a healthy route in another order or with other luck could compute.
+// Arithmetic of any precision with any rounding, emulated: what a healthy route in another order or with other luck could
+// compute.
 #pragma once
 
 #include <cmath>
@@ -8,8 +9,9 @@
 
 namespace greta::test {
 
-/// Rounds results to `digits` significant bits: to nearest, or up or down at random, the nearer one more often (Connolly, Higham & Mary
-/// 2021, Stochastic Rounding and Its Probabilistic Backward Error Analysis, SISC 43(1)): errors of up to 2 units, 0 on average.
+/// Rounds results to `digits` significant bits: to nearest, or up or down at random, the nearer one more often (Connolly,
+/// Higham & Mary 2021, Stochastic Rounding and Its Probabilistic Backward Error Analysis, SISC 43(1)): errors of up to 2 units,
+/// 0 on average.
 class Rounded {
  public:
   Rounded(int digits, bool stochastic, std::mt19937_64& random) : digits_(digits), stochastic_(stochastic), random_(random) {}
@@ -59,7 +61,8 @@ inline std::vector<double> rounded_rmsnorm(Rounded& round, std::span<const doubl
 }
 
 /// `subtract_max` false: the formula without the maximum, as a faulty kernel has it.
-inline std::vector<double> rounded_softmax(Rounded& round, std::span<const double> scores, std::size_t lanes, bool subtract_max) {
+inline std::vector<double> rounded_softmax(Rounded& round, std::span<const double> scores, std::size_t lanes,
+                                           bool subtract_max) {
   double top = subtract_max ? scores[0] : 0;
   for (const double score : scores) top = subtract_max ? std::max(top, score) : 0;
   std::vector<double> out;
