@@ -34,7 +34,7 @@ GRETA_WIDER_VECTORS void chains16(const double* x, const double* w, std::size_t 
       const double term = x[i + lane] * w[i + lane];
       const double partial = sum[lane] + term;
       const double digit = unit * std::fabs(partial);  // as rounds_alike() has it
-      alike[lane] += (std::fabs(term - before[lane]) < 4 * digit) & (std::fabs(term) > 0x1p-9 * digit) ? 1.0 : 0.0;
+      alike[lane] += ((std::fabs(term - before[lane]) < 4 * digit) & (std::fabs(term) > 0x1p-9 * digit)) ? 1.0 : 0.0;
       squares[lane] += partial * partial;
       sum[lane] = partial;
       before[lane] = term;

@@ -257,6 +257,40 @@ TEST(Quantize, ACodeOrAScaleThatIsWrongIsFound) {
   }
 }
 
+/// Blocks so small that 1 / d overflows or d is not normal, and scales that F32 rounds onto the midpoint of two binary16
+/// numbers.
+TEST(Quantize, BlocksAtTheEdgesOfTheirScalesAreNotBlamed) {
+  for (const Declared& route : declared_routes()) {
+    for (const double largest : {1e-42, 2e-39, 1e-36, 127 * (1 + 0x1p-11) * (1 + 1e-9), 127 * (1 + 3 * 0x1p-11) * (1 - 1e-9)}) {
+      std::vector<double> x(32);
+      for (std::size_t i = 0; i < x.size(); ++i) x[i] = largest * static_cast<double>(i) / 31;
+      const Tensor in = tensor_of(route.arm.activations, x);
+      const std::vector<RowId> rows = rows_from(0, 1);
+      LooseKv kv(DType::q8_0, 32);
+      ArmOps(route.arm)->kv_write({Stage::k_cache, 0, rows}, in.view(), KvPart::k, kv);
+      std::vector<double> slot;
+      for (int i = 0; i < 32; ++i) slot.push_back(kv.get(KvPart::k, 0, {0, 0}, i));
+      EXPECT_FALSE(audit::judge(audit::kv_write(row_of(in), DType::q8_0, route.arm.activations), slot).guilty())
+          << route.name << " " << largest;
+      Tensor out(DType::q8_f32, 1, 32);
+      ArmOps(route.arm)->quantize({Stage::attn_norm_q8, 0, rows}, in.view(), out.view());
+      EXPECT_FALSE(audit::judge(audit::activation_blocks(row_of(in), route.arm.activations), row_of(out)).guilty())
+          << route.name << " " << largest;
+    }
+  }
+}
+
+/// A value that a sliding window hides has no part, whatever it is.
+TEST(Pv, HiddenValuesAreNotRead) {
+  const std::vector<double> probs = {0, 0, 0.5, 0.5};
+  const auto value = [](std::int64_t j) -> std::span<const double> {
+    static const std::vector<double> hidden = {kNan}, seen = {2};
+    return j < 2 ? hidden : seen;
+  };
+  EXPECT_EQ(audit::pv(probs, 1, value, 2, audit::chain_arithmetic()).value[0], 2);
+  EXPECT_TRUE(std::isnan(audit::pv(probs, 1, value, 0, audit::chain_arithmetic()).value[0]));
+}
+
 // --- what is no number -------------------------------------------------------------------------------------------------------
 
 TEST(Judge, KeepsTheRulesForWhatIsNoNumber) {
