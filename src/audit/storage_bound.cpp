@@ -36,13 +36,11 @@ void put_block(std::span<const double> x, std::size_t first, bool halves, double
     finite = finite && std::isfinite(x[i]);
     largest = std::max(largest, std::fabs(x[i]));
   }
-  const double exact = largest / 127;
+  const double exact = largest / 127;  // too small for F32, it becomes 0: within kSmallest, which every code passes on
   const double unit = kUnit + operand_unit;
   const Scale scale = halves ? half_scale(exact, unit) : plain_scale(exact, unit);
   // Relative error of x / d: x, d, the quotient, and for q8_0 the reciprocal before the product.
   const double quotient = 2 * operand_unit + 4 * kUnit + 2 * kSmallest / std::max(exact, kSmallest);
-  // 1 / d overflows, or d is no F32 number: the block may be zeros.
-  const bool vanishes = exact < 0x1p-126;
   for (std::size_t i = first; i < first + kBlock; ++i) {
     if (!finite) {
       out.value[i] = std::numeric_limits<double>::quiet_NaN();
@@ -53,8 +51,7 @@ void put_block(std::span<const double> x, std::size_t first, bool halves, double
     const bool ambiguous =
         std::fabs(std::fabs(std::fabs(y) - std::trunc(std::fabs(y))) - 0.5) <= quotient * std::fabs(y) + 1e-12;
     const double shared = std::fabs(code) * scale.error;
-    double all = shared + (ambiguous ? scale.d + scale.error : 0);
-    if (vanishes) all += std::fabs(code) * scale.d + 127 * kSmallest;
+    const double all = shared + (ambiguous ? scale.d + scale.error : 0);
     out.value[i] = code * scale.d;
     out.bound[i] = out.worst[i] = kSecondOrder * all;
     out.common[i] = kSecondOrder * shared;

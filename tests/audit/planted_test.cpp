@@ -280,6 +280,31 @@ TEST(Quantize, BlocksAtTheEdgesOfTheirScalesAreNotBlamed) {
   }
 }
 
+/// Values of double that F32 rounds onto the midpoint of two binary16 scales, or off it.
+TEST(Quantize, ScalesNearAMidpointAreNotBlamed) {
+  std::mt19937_64 random(16);
+  std::uniform_real_distribution<double> near(-8e-8, 8e-8);
+  Arm arm;
+  arm.route = RouteId::float64;
+  arm.activations = DType::f64;
+  const ArmOps ops(arm);
+  int other_scale = 0;
+  for (int round = 0; round < 20000; ++round) {
+    std::vector<double> x(32, 0.0);
+    x[5] = 127 * (1 + static_cast<double>(2 * (random() % 400) + 1) * 0x1p-11) * (1 + near(random));
+    const Tensor in = tensor_of(DType::f64, x);
+    const std::vector<RowId> rows = rows_from(0, 1);
+    LooseKv kv(DType::q8_0, 32);
+    ops->kv_write({Stage::k_cache, 0, rows}, in.view(), KvPart::k, kv);
+    std::vector<double> slot(32, 0.0);
+    slot[5] = kv.get(KvPart::k, 0, {0, 0}, 5);
+    const Estimate estimate = audit::kv_write(x, DType::q8_0, DType::f64);
+    EXPECT_EQ(audit::judge(estimate, slot).over, 0) << x[5];
+    other_scale += slot[5] != estimate.value[5] ? 1 : 0;
+  }
+  EXPECT_GT(other_scale, 0);
+}
+
 /// A value that a sliding window hides has no part, whatever it is.
 TEST(Pv, HiddenValuesAreNotRead) {
   const std::vector<double> probs = {0, 0, 0.5, 0.5};
