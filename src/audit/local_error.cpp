@@ -82,7 +82,7 @@ CommonError common_error(const Estimate& estimate, std::span<const double> actua
 }
 
 void keep_larger(CommonError& kept, const CommonError& other) {
-  if (other.ratio > kept.ratio) kept = other;
+  if (other.ratio > kept.ratio || kept.bound == 0) kept = other;
 }
 
 /// |error| / bound of one element, and which side of the rules for NaN and infinity it falls on.

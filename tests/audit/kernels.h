@@ -161,9 +161,13 @@ inline Judged run_rope(const Declared& route, int head_dim, int n_rot, int heads
       tensor_of(route.arm.activations, numbers(static_cast<std::size_t>(heads * head_dim), Spread::normal, random));
   Tensor out(route.arm.activations, 1, heads * head_dim);
   const std::vector<RowId> rows = rows_from(0, 1);
-  const RopeParams params{theta, head_dim, n_rot, interleaved, 1.0, {}};
+  // The scaled forms too, on heads that are not interleaved.
+  const double linear_scale = interleaved ? 1 : 4;
+  std::vector<float> factors;
+  for (int i = 0; !interleaved && i < n_rot / 2; ++i) factors.push_back(1 + 0.3f * static_cast<float>(i));
+  const RopeParams params{theta, head_dim, n_rot, interleaved, linear_scale, factors};
   ArmOps(route.arm)->rope({Stage::q_rope, 0, rows}, x.view(), params, std::vector<std::int32_t>{position}, out.view());
-  const audit::Rotation rotation{theta, head_dim, n_rot, interleaved, 1.0, {}};
+  const audit::Rotation rotation{theta, head_dim, n_rot, interleaved, linear_scale, factors};
   return {audit::rope(row_of(x), rotation, position, route.lanes), row_of(out)};
 }
 
