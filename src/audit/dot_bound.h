@@ -1,0 +1,74 @@
+// Dot products and matrix products.
+#pragma once
+
+#include <cmath>
+#include <cstdint>
+#include <functional>
+#include <span>
+#include <vector>
+
+#include "audit/arithmetic.h"
+#include "audit/estimate.h"
+
+namespace greta::audit {
+
+/// A sum of products in the declared order, with what its rounding error depends on.
+template <class Real>
+struct DotSum {
+  Real value = 0;
+  double squares = 0;          // of all partial sums, and of the products where they round on their own
+  double term_squares = 0;     // of the products; only where operands are rounded
+  std::int64_t roundings = 0;  // that `squares` counts
+  std::int64_t alike = 0;      // of them, those that probably rounded as the one before them did: rounds_alike()
+};
+
+/// Whether adding `term`, which made the sum `partial`, rounded as adding `before` did. What is rounded away depends on the
+/// term modulo the sum's last digit: terms that differ by less than a few of these err alike (a prompt of one word repeated),
+/// and so do small terms beside a large sum, which are lost one after the other (a massive activation, an attention sink).
+/// Terms too small for all of them to matter are left out.
+inline bool rounds_alike(double term, double before, double partial, double unit) {
+  const double digit = unit * std::fabs(partial);
+  return std::fabs(term - before) < 4 * digit && std::fabs(term) > 0x1p-9 * digit;
+}
+
+/// sum_i x[i] * w[i]. Real is double, or long double where the route itself computes in double.
+template <class Real>
+DotSum<Real> dot(std::span<const double> x, std::span<const double> w, const Arithmetic& arithmetic);
+
+/// How far such a sum is off. Every partial sum s_k rounds by up to u |s_k|, independently: 6 u sqrt(sum s_k^2). By Cauchy and
+/// Schwarz the worst case u sum |s_k| is at most u sqrt(N sum s_k^2), N roundings, which is the smaller one up to 36.
+///
+/// Roundings that are alike add as in the worst case: R of them by u sqrt(R sum s_k^2).
+template <class Real>
+Errors dot_errors(const DotSum<Real>& sum, const Arithmetic& arithmetic);
+/// The same of its parts.
+Errors sum_errors(double squares, std::int64_t roundings, std::int64_t alike, const Arithmetic& arithmetic);
+
+/// Fills the n_in weights of output o, exactly as they dequantise.
+using WeightRow = std::function<void(std::int64_t o, std::span<double> weights)>;
+
+/// out[r][o] = sum_i x[r][i] * weight[o][i] (+ bias[o]), as `rows.size()` estimates of [n_out]. Rows of x: [n_in]; bias:
+/// [n_out] or empty. Every weight row is asked for once; nothing is allocated for an output.
+std::vector<Estimate> matmul(std::span<const std::span<const double>> rows, std::int64_t n_out, const WeightRow& weight,
+                             std::span<const double> bias, const Arithmetic& arithmetic);
+
+/// Fills the n_in weights of output o and, for weight types that have them, the minimum of each sub-block, [n_in / sub].
+using IntegerWeightRow = std::function<void(std::int64_t o, std::span<double> weights, std::span<double> minima)>;
+
+/// The blocks of a weight type as integer products see them.
+struct IntegerBlocks {
+  int sub = 32;  // elements of a weight's sub-block: 32 or 16
+  bool minima = false;
+};
+IntegerBlocks integer_blocks(DType dtype);
+/// The minima of a row's sub-blocks, [cols / sub], as numbers that are added: weight = d * code + minimum. Zeros for types
+/// without.
+void block_minima(DType dtype, const std::byte* row, std::int64_t cols, std::span<double> minima);
+
+/// The same product by integers (src/ops/q8/q8.h): one chain of sub-blocks, acc = fma(F32(d_w d_x), integer, acc) and, with
+/// minima, acc = fma(m, F32(d_x X), acc). Rows of x are dequantised 8-bit blocks.
+std::vector<Estimate> integer_matmul(std::span<const std::span<const double>> rows, std::int64_t n_out, IntegerBlocks blocks,
+                                     const IntegerWeightRow& weight, std::span<const double> bias,
+                                     const Arithmetic& arithmetic);
+
+}  // namespace greta::audit
