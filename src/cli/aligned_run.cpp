@@ -99,6 +99,13 @@ RecorderOptions AlignedRun::options(const std::set<RecordKey>& also) const {
   options.detail_also = also;
   options.full = context_.full;
   options.after_shift = !prefix_.empty();
+  if (whole_layers_) {
+    options.stages.clear();
+    options.layers = *whole_layers_;
+    options.sample = 0;
+    options.detail_from = std::numeric_limits<std::int32_t>::max();
+    options.full = true;
+  }
   return options;
 }
 
@@ -215,6 +222,18 @@ isolate::PromptPair AlignedRun::run() {
   pair.declared_schedule_b = declared_schedule(context_.arm_b, decode_start(), n_all - decode_start());
   pair.n_positions = context_.experiment.exp == isolate::ExpMode::aligned ? n_all : n_prompt_;
   return pair;
+}
+
+WholeRun AlignedRun::run_whole(char arm, const std::vector<std::int32_t>& layers) {
+  whole_layers_ = layers;
+  if (layers.front() > 0) whole_layers_->push_back(layers.front() - 1);
+  FullTensors& full = arm == 'a' ? full_a_ : full_b_;
+  FullTensors kept = std::exchange(full, {});
+  WholeRun run;
+  run.capture = arm == 'a' ? run_a({}) : run_b({});
+  run.tensors = std::exchange(full, std::move(kept));
+  whole_layers_.reset();
+  return run;
 }
 
 Capture AlignedRun::control(const isolate::ControlSpec& spec) {

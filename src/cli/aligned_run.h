@@ -31,6 +31,12 @@ struct RunContext {
 /// Adds one count a fault.
 void add_counts(std::vector<std::int64_t>& sums, const std::vector<std::int64_t>& counts);
 
+/// One arm's run with rows kept whole.
+struct WholeRun {
+  Capture capture;
+  FullTensors tensors;
+};
+
 /// One prompt through both arms (docs/architecture.md, "Aligned mode"). E1: arm A prefills all n tokens; arm B prefills n-1 and
 /// decodes the last. With a span S > 1 arm A's greedy continuation is forced on both: arm A also prefills n+S-1 at once, and
 /// its rows from n on come from there. With a context shift both arms first prefill a prefix and shift it; from there on arm A
@@ -44,6 +50,9 @@ class AlignedRun {
   isolate::PromptPair run();
   /// Arm B's decode step at spec.position again, perturbed.
   Capture control(const isolate::ControlSpec& spec);
+  /// Arm 'a' or 'b' once more, after run(): every row of every stage of `layers` and of the layer before them is kept whole, and
+  /// what a row's op read is recorded.
+  WholeRun run_whole(char arm, const std::vector<std::int32_t>& layers);
 
   /// Elements that each fault changed: of arm A, of arm B.
   const std::vector<std::int64_t>& effects_a() const { return effects_a_; }
@@ -55,6 +64,9 @@ class AlignedRun {
   /// Tokens that are prefilled before the context shift (0: there is none), and the position of the first row after it.
   std::int32_t shifted_after() const { return static_cast<std::int32_t>(prefix_.size()); }
   std::int32_t first_row() const { return first_; }
+  std::int32_t n_prompt() const { return n_prompt_; }
+  /// Positions that the arms compute, forced tokens included.
+  std::int32_t n_positions() const { return static_cast<std::int32_t>(tokens_.size()); }
 
  private:
   Capture header(char arm) const;
@@ -79,6 +91,7 @@ class AlignedRun {
   std::unique_ptr<Arm> arm_b_;
   std::map<std::int32_t, Arm::Snapshot> snapshots_;  // of arm B, before the decode step of a position
   FullTensors full_a_, full_b_;
+  std::optional<std::vector<std::int32_t>> whole_layers_;  // while run_whole() runs
   std::vector<std::int64_t> effects_a_, effects_b_;
   std::int64_t span_differs_ = 0;
 };

@@ -60,7 +60,15 @@ int run(const Options& options, const Program& program) {
   std::vector<isolate::PromptPair> pairs;
   for (LoadedPair& pair : loaded.pairs) pairs.push_back(to_pair(pair));
 
-  const isolate::Outcome outcome = isolate::judge(pairs, spec, info);
+  // Of the whole run: with other layers or stages it would not be what was judged.
+  const bool whole = loaded.verified && options.layers.empty() && options.stages.empty();
+  const RecordedRun recorded = whole ? recorded_run(options.dir) : RecordedRun{};
+  info.weights_differ = recorded.weights_differ;
+  const auto local = [&](const std::string& id) -> std::optional<isolate::LocalPair> {
+    const auto found = recorded.local.find(id);
+    return found == recorded.local.end() ? std::nullopt : std::optional(found->second);
+  };
+  const isolate::Outcome outcome = isolate::judge(pairs, spec, info, {}, isolate::difference, local);
   if (!options.out.empty()) atomic_write_file(options.out, report::tsv(outcome));
   fmt::print(stderr, "{}", report::text(outcome));
   if (options.json) {

@@ -3,8 +3,13 @@
 #include <fmt/format.h>
 #include <toml++/toml.h>
 
+#include <algorithm>
+#include <limits>
+#include <utility>
+
 #include "core/error.h"
 #include "core/quote.h"
+#include "trace/field.h"
 #include "trace/file_io.h"
 #include "trace/json.h"
 
@@ -58,18 +63,76 @@ isolate::ExperimentSpec experiment_of(const LoadedCaptures& loaded) {
   return spec;
 }
 
-void apply_settings_of_run(const std::filesystem::path& directory, isolate::ExperimentSpec& spec) {
+namespace {
+
+/// verdict.json of a run, which the manifest has vouched for; nothing where there is none.
+std::optional<json::Value> verdict_of_run(const std::filesystem::path& directory) {
   const std::filesystem::path file = directory / "verdict.json";
-  if (!std::filesystem::exists(file)) return;
-  const auto document = json::parse(read_file(file, std::uint64_t{256} << 20), {.depth = 64, .values = 20'000'000});
+  if (!std::filesystem::exists(file)) return std::nullopt;
+  auto document = json::parse(read_file(file, std::uint64_t{256} << 20), {.depth = 64, .values = 20'000'000});
   if (!document)
     fail("{}: {}; run isolate again, or analyze the JSONL files in a directory of their own", file.string(), document.error());
+  return std::move(*document);
+}
+
+isolate::LocalJudgement local_judgement(const json::Value& arm, const std::string& where) {
+  isolate::LocalJudgement out;
+  trace::Fields fields(arm);
+  fields.integer_into("rows", out.rows, 0, std::numeric_limits<std::int64_t>::max());
+  fields.integer_into("unjudged", out.unjudged, 0, std::numeric_limits<std::int64_t>::max());
+  fields.integer_into("guilty_rows", out.guilty_rows, 0, std::numeric_limits<std::int64_t>::max());
+  fields.number_into("worst_ratio", out.worst_ratio);
+  if (const std::string* text = fields.text("worst")) out.worst = *text;
+  if (const std::string* text = fields.text("first_unjudged")) out.first_unjudged = *text;
+  const json::Value::Array* guilty = fields.array("guilty");
+  for (std::size_t i = 0; guilty != nullptr && i < std::min(guilty->size(), isolate::kMostFindings); ++i) {
+    trace::Fields one((*guilty)[i]);
+    isolate::LocalFinding finding;
+    const std::string* stage = one.text("stage");
+    const auto known = stage != nullptr ? stage_from_name(*stage) : std::nullopt;
+    finding.layer = one.int32("layer").value_or(0);
+    finding.position = one.int32("position").value_or(0);
+    finding.step = one.int32("step").value_or(0);
+    one.number_into("ratio", finding.ratio);
+    if (const std::string* text = one.text("what")) finding.what = *text;
+    if (!known || !one.ok()) fail("{}: guilty row {}: {}", where, i, known ? one.error() : "an unknown stage");
+    finding.stage = *known;
+    out.guilty.push_back(std::move(finding));
+  }
+  if (!fields.ok()) fail("{}: {}", where, fields.error());
+  return out;
+}
+
+}  // namespace
+
+void apply_settings_of_run(const std::filesystem::path& directory, isolate::ExperimentSpec& spec) {
+  const auto document = verdict_of_run(directory);
+  if (!document) return;
   if (const json::Value* thresholds = document->find("thresholds")) {
     if (const json::Value* mae = thresholds->find("mae")) spec.thresholds.mae = mae->number().value_or(spec.thresholds.mae);
     if (const json::Value* rel = thresholds->find("rel")) spec.thresholds.rel = rel->number().value_or(spec.thresholds.rel);
   }
   if (const json::Value* collapse = document->find("collapse"))
     if (const json::Value* token = collapse->find("token")) spec.collapse_token = token->integer();
+}
+
+RecordedRun recorded_run(const std::filesystem::path& directory) {
+  RecordedRun out;
+  const auto document = verdict_of_run(directory);
+  if (const json::Value* model = document ? document->find("model") : nullptr)
+    if (const json::Value* differ = model->find("weights_differ")) out.weights_differ = differ->boolean().value_or(false);
+  const json::Value* prompts = document ? document->find("prompts") : nullptr;
+  const json::Value::Array* list = prompts != nullptr ? prompts->array() : nullptr;
+  for (std::size_t i = 0; list != nullptr && i < list->size(); ++i) {
+    const json::Value* id = (*list)[i].find("id");
+    const json::Value* local = (*list)[i].find("local");
+    const json::Value* a = local != nullptr ? local->find("a") : nullptr;
+    const json::Value* b = local != nullptr ? local->find("b") : nullptr;
+    if (id == nullptr || id->string() == nullptr || a == nullptr || b == nullptr) continue;
+    const std::string where = fmt::format("{}: prompt {}", (directory / "verdict.json").string(), quote(*id->string()));
+    out.local[*id->string()] = {local_judgement(*a, where), local_judgement(*b, where)};
+  }
+  return out;
 }
 
 void print_issues(const std::vector<Issue>& issues) {

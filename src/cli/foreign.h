@@ -2,6 +2,7 @@
 #pragma once
 
 #include <filesystem>
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -21,9 +22,16 @@ LoadedCaptures load_traces(const std::filesystem::path& path, const LoadOptions&
 
 /// The built-in experiment without prompts; under the manifest's experiment id where that is another one.
 isolate::ExperimentSpec experiment_of(const LoadedCaptures& loaded);
-/// Thresholds and collapse token that `isolate` wrote into verdict.json of a verified run directory; nothing measured is read
-/// from there.
+/// Thresholds and collapse token that `isolate` wrote into verdict.json of a verified run directory.
 void apply_settings_of_run(const std::filesystem::path& directory, isolate::ExperimentSpec& spec);
+
+/// What captures do not hold: by prompt, what the judge of ops found in that run, and whether its arms had other weights. Throws
+/// Error for a file that says it wrongly.
+struct RecordedRun {
+  std::map<std::string, isolate::LocalPair> local;
+  bool weights_differ = false;
+};
+RecordedRun recorded_run(const std::filesystem::path& directory);
 
 /// One line on stderr for each thing that could not be read; after 20 their number.
 void print_issues(const std::vector<Issue>& issues);

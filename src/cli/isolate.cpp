@@ -16,6 +16,8 @@
 #include "cli/chat_flags.h"
 #include "cli/checks.h"
 #include "cli/command_line.h"
+#include "cli/find_cause.h"
+#include "cli/local_judge.h"
 #include "cli/paths.h"
 #include "cli/verbs.h"
 #include "core/error.h"
@@ -195,6 +197,7 @@ isolate::RunInfo run_info(const Setup& setup, const Program& program, const std:
   info.model_path = setup.model_path.string();
   info.model_hash = fmt::format("{:016x}", setup.model_a->file->content_hash());
   info.build = GRETA_VERSION;
+  info.weights_differ = setup.model_a->file->content_hash() != setup.model_b->file->content_hash();
   info.date = today();
   info.inspect_command = "greta models info " + shell_quoted(info.model_path);
   info.command = command_line(program.arguments, {"--out"}, {"--json"});
@@ -258,7 +261,22 @@ int run(const Options& options, const Program& program) {
       if (prompts[i].id == spec.prompt_id) return runs[i]->control(spec);
     fail("internal error: control for an unknown prompt {}", quote(spec.prompt_id));
   };
-  const isolate::Outcome outcome = isolate::judge(pairs, experiment, info, control);
+  const auto local = [&](const std::string& id) -> std::optional<isolate::LocalPair> {
+    for (std::size_t p = 0; p < runs.size(); ++p) {
+      if (prompts[p].id != id) continue;
+      return judge_locally(*runs[p], context, [&](int done, int all) {
+        if (terminal) fmt::print(stderr, "\r\033[K{}: every op against its rounding bound, layer {} of {}", id, done, all);
+      });
+    }
+    return std::nullopt;
+  };
+  isolate::Outcome outcome = isolate::judge(pairs, experiment, info, control, isolate::difference, local);
+  if (outcome.verdict() == isolate::Verdict::diverged) {
+    if (terminal) fmt::print(stderr, "\r\033[Ksearching the cause");
+    std::vector<std::string> ids;
+    for (const TokenizedPrompt& prompt : prompts) ids.push_back(prompt.id);
+    outcome.cause = find_cause(outcome, runs, ids, context);
+  }
   if (terminal) fmt::print(stderr, "\r\033[K");
 
   artifacts.write(outcome, pairs, *language);

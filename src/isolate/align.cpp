@@ -75,6 +75,20 @@ void note_not_exposed(Alignment& alignment, const StageRecord& record, char arm)
     alignment.not_exposed.push_back(std::move(text));
 }
 
+void note_absent(Alignment& alignment, const StageRecord& record, char arm) {
+  std::string text = fmt::format("{} in {} (not quantised)", name(record.stage), arm);
+  if (std::find(alignment.not_exposed.begin(), alignment.not_exposed.end(), text) == alignment.not_exposed.end())
+    alignment.not_exposed.push_back(std::move(text));
+}
+
+/// Layers of whose activations the arm has codes.
+std::set<std::pair<Stage, std::int32_t>> quantised_stages(const RecordIndex& index) {
+  std::set<std::pair<Stage, std::int32_t>> stages;
+  for (const StageRecord* record : index.records())
+    if (is_quantised(record->stage)) stages.emplace(record->stage, record->layer);
+  return stages;
+}
+
 bool hidden(const StageRecord* record) { return record != nullptr && record->exposure == Exposure::not_exposed; }
 
 /// Every record of B meets A's of the key; a slot that a later step of A found changed meets B's.
@@ -210,6 +224,7 @@ Alignment align(const Capture& a, const RecordIndex& in_a, const Capture& b, con
   const int n_layers = std::max(a.n_layers, b.n_layers);
   const std::set<std::int32_t> at_a = positions_of(a);
   const std::set<std::int32_t> at_b = positions_of(b);
+  const auto quantised_a = quantised_stages(in_a), quantised_b = quantised_stages(in_b);
   const auto wanted = [&](std::int32_t position) {
     return n_positions > 0 ? position < n_positions : at_a.contains(position) && at_b.contains(position);
   };
@@ -227,6 +242,10 @@ Alignment align(const Capture& a, const RecordIndex& in_a, const Capture& b, con
       return;
     }
     const bool both = of_a != nullptr && of_b != nullptr;
+    if (!both && is_quantised(some.stage) && !(of_a == nullptr ? quantised_a : quantised_b).contains({some.stage, some.layer})) {
+      note_absent(alignment, some, of_a == nullptr ? 'A' : 'B');  // its plan computes without it
+      return;
+    }
     if (!both && (!wanted(key.position) || some.reread)) return;
     ++alignment.expected;
     if (both) {

@@ -4,7 +4,9 @@
 
 #include <algorithm>
 #include <deque>
+#include <map>
 #include <tuple>
+#include <utility>
 
 #include "isolate/align.h"
 #include "isolate/arms.h"
@@ -90,10 +92,56 @@ std::optional<Judgement> vacuous(const Case& one, const RunInfo& run) {
   return std::nullopt;
 }
 
-Judgement judge_aligned(const Case& one, const RunInfo& run) {
+std::string said(const LocalFinding& finding, char arm) {
+  return fmt::format("{} of arm {}: {}", place(finding.stage, finding.layer, finding.position), arm, finding.what);
+}
+
+/// Positions of which both arms have logits, and of them those with another top-1.
+std::pair<int, int> flips(const PromptPair& pair) {
+  std::map<std::int32_t, std::int32_t> top;
+  for (const LogitsRecord& logits : pair.a.logits) top.emplace(logits.position, logits.top1_id);
+  std::pair<int, int> counts;
+  for (const LogitsRecord& logits : pair.b.logits) {
+    const auto met = top.find(logits.position);
+    if (met == top.end()) continue;
+    ++counts.first;
+    if (met->second != logits.top1_id) ++counts.second;
+  }
+  return counts;
+}
+
+/// By local error; nullopt where it does not decide: rows could not be judged, and none is guilty.
+std::optional<Judgement> judge_locally(const Case& one, const LocalPair& local, const RunInfo& run) {
+  if (!local.b.guilty.empty()) return Judgement{Reason::beyond_bound, said(local.b.guilty.front(), 'B')};
+  if (!local.a.guilty.empty()) return Judgement{Reason::beyond_bound, said(local.a.guilty.front(), 'A')};
+  if (local.a.unjudged + local.b.unjudged > 0 || one.alignment.missing_count > 0) return std::nullopt;
+  if (auto judgement = vacuous(one, run)) return judgement;
+  if (run.weights_differ)
+    return Judgement{Reason::weights_differ,
+                     fmt::format("{} rows of both arms are within their bounds", local.a.rows + local.b.rows)};
+  const LocalJudgement& worse = local.a.worst_ratio > local.b.worst_ratio ? local.a : local.b;
+  const auto [positions, flipped] = flips(one.pair);
+  const KeyCounts& keys = one.comparison.counts;
+  return Judgement{
+      Reason::within_bounds,
+      fmt::format("{} of {} keys are not bit-equal; {} rows of both arms are within their bounds, the largest error {:.2g} "
+                  "of its bound ({}); the top-1 differs at {} of {} positions",
+                  keys.compared - keys.bit_equal, keys.compared, local.a.rows + local.b.rows, worse.worst_ratio, worse.worst,
+                  flipped, positions)};
+}
+
+Judgement judge_aligned(const Case& one, const std::optional<LocalPair>& local, const RunInfo& run) {
   const Comparison& comparison = one.comparison;
   const auto& mismatches = comparison.mismatches;
   const Finding* headline = one.ranking.headline ? &mismatches[*one.ranking.headline] : nullptr;
+  std::string unjudged;
+  if (local) {
+    if (auto judgement = judge_locally(one, *local, run)) return *judgement;
+    const LocalJudgement& arm = local->a.unjudged > 0 ? local->a : local->b;
+    if (arm.unjudged > 0)
+      unjudged = fmt::format("; {} rows could not be held to their bounds: {}", local->a.unjudged + local->b.unjudged,
+                             arm.first_unjudged);
+  }
   if (const Finding* above = first_above(comparison); above != nullptr && headline != nullptr) {
     const Difference& d = headline->difference;
     const bool not_finite = d.nan_b > 0 || (d.inf_b > 0 && d.inf_a == 0);
@@ -102,7 +150,7 @@ Judgement judge_aligned(const Case& one, const RunInfo& run) {
     if (!headline->above) detail += fmt::format(" (not bit-equal; above the thresholds from {})", found_at(*above));
     if (not_finite) detail += fmt::format("; {} NaN and {} Inf in B", d.nan_b, d.inf_b);
     if (masks_differ) detail += fmt::format("; {} Inf in A and {} in B: the masks differ", d.inf_a, d.inf_b);
-    return {not_finite ? Reason::nan_in_b : Reason::above_threshold, detail};
+    return {not_finite ? Reason::nan_in_b : Reason::above_threshold, detail + unjudged};
   }
   if (auto judgement = vacuous(one, run)) return *judgement;
   for (const Finding& finding : mismatches)
@@ -110,7 +158,7 @@ Judgement judge_aligned(const Case& one, const RunInfo& run) {
   if (one.alignment.missing_count > 0)
     return {Reason::missing_stages, fmt::format("{} of {} keys met; missing: {}", comparison.counts.compared,
                                                 comparison.counts.expected, one.alignment.missing.front())};
-  if (!mismatches.empty()) return {Reason::below_threshold, found_at(mismatches.front())};
+  if (!mismatches.empty()) return {Reason::below_threshold, found_at(mismatches.front()) + unjudged};
   return {Reason::bit_equal, equal_keys(comparison.counts)};
 }
 
@@ -131,6 +179,29 @@ void describe_mismatches(const Case& one, PromptOutcome& prompt) {
   prompt.inherited_stages = ranking.inherited_stages;
 }
 
+/// Where ops were judged one by one, the guilty rows are the mismatches that count: of the arm that has any, B first.
+void describe_guilty(const Case& one, PromptOutcome& prompt) {
+  const std::vector<LocalFinding>& guilty = prompt.local->b.guilty.empty() ? prompt.local->a.guilty : prompt.local->b.guilty;
+  if (guilty.empty()) return;
+  prompt.first.reset();
+  prompt.minimal.clear();
+  std::vector<const LocalFinding*> minimal;
+  for (const LocalFinding& row : guilty) {
+    const bool caused = std::any_of(minimal.begin(), minimal.end(), [&](const LocalFinding* earlier) {
+      return earlier->position <= row.position && earlier->layer <= row.layer;
+    });
+    if (caused) continue;
+    minimal.push_back(&row);
+    const auto& all = one.comparison.mismatches;
+    const auto found = std::find_if(all.begin(), all.end(), [&](const Finding& finding) {
+      const StageRecord& b = *finding.pair.b;
+      return b.stage == row.stage && b.layer == row.layer && b.position == row.position;
+    });
+    if (found != all.end()) prompt.minimal.push_back(to_mismatch(*found, true));
+  }
+  if (!prompt.minimal.empty()) prompt.first = prompt.minimal.front();
+}
+
 void name_first(PromptOutcome& prompt, bool compared) {
   TableRow& row = prompt.table;
   if (!compared) {
@@ -146,7 +217,8 @@ void name_first(PromptOutcome& prompt, bool compared) {
   row.first_mismatch_pos = prompt.first->position;
 }
 
-PromptOutcome judge_prompt(Case& one, const ExperimentSpec& spec, const RunInfo& run, const Comparator& comparator) {
+PromptOutcome judge_prompt(Case& one, const ExperimentSpec& spec, const RunInfo& run, const Comparator& comparator,
+                           const LocalJudge& local) {
   const PromptPair& pair = one.pair;
   one.exp = mode_of(pair, spec, run);
   const bool aligned = one.exp == ExpMode::aligned;
@@ -165,7 +237,7 @@ PromptOutcome judge_prompt(Case& one, const ExperimentSpec& spec, const RunInfo&
     prompt.missing.push_back(fmt::format("and {} more", more));
   prompt.not_exposed = one.alignment.not_exposed;
   prompt.keys.expected = one.alignment.expected;
-  prompt.bit_equality_claimed = aligned && claims_bit_equality(pair.a, pair.b);
+  prompt.bit_equality_claimed = aligned && !run.weights_differ && claims_bit_equality(pair.a, pair.b);
 
   const std::optional<Judgement> refused = not_comparable(one, run);
   if (refused) {
@@ -177,7 +249,17 @@ PromptOutcome judge_prompt(Case& one, const ExperimentSpec& spec, const RunInfo&
     prompt.keys = one.comparison.counts;
     prompt.compared_stages = one.comparison.stages;
     describe_mismatches(one, prompt);
-    prompt.judgement = aligned ? judge_aligned(one, run) : judge_as_designed(one, run);
+    if (local && aligned && !prompt.bit_equality_claimed && !one.comparison.mismatches.empty()) {
+      prompt.local = local(prompt.id);
+      if (prompt.local) describe_guilty(one, prompt);
+    }
+    prompt.judgement = aligned ? judge_aligned(one, prompt.local, run) : judge_as_designed(one, run);
+    if (prompt.judgement.reason == Reason::within_bounds ||
+        prompt.judgement.reason == Reason::weights_differ) {  // differences, and none that counts
+      if (!prompt.drift) prompt.drift = prompt.first;
+      prompt.first.reset();
+      prompt.minimal.clear();
+    }
   }
   name_first(prompt, one.judged);
   std::optional<int> layer;
@@ -202,8 +284,12 @@ std::vector<ControlResult> run_controls(const std::deque<Case>& cases, const Exp
 Judgement over_all(const Outcome& outcome) {
   if (outcome.prompts.empty()) return {Reason::no_prompts, "no prompt was compared"};
   const PromptOutcome* worst = &outcome.prompts.front();
-  for (const PromptOutcome& prompt : outcome.prompts)
-    if (prompt.judgement.verdict() > worst->judgement.verdict()) worst = &prompt;
+  for (const PromptOutcome& prompt : outcome.prompts) {
+    const bool bits = prompt.judgement.reason == Reason::bit_equal, worst_bits = worst->judgement.reason == Reason::bit_equal;
+    if (prompt.judgement.verdict() > worst->judgement.verdict() ||
+        (prompt.judgement.verdict() == worst->judgement.verdict() && worst_bits && !bits))
+      worst = &prompt;
+  }
   const Judgement judgement = {worst->judgement.reason, worst->id + ": " + worst->judgement.detail};
   const Verdict verdict = judgement.verdict();
   if (verdict == Verdict::diverged || verdict == Verdict::expected_drift) return judgement;
@@ -216,13 +302,14 @@ Judgement over_all(const Outcome& outcome) {
   if (outcome.controls.empty()) return {Reason::control_not_found, "no control could be planted"};
   if (outcome.run.unreadable_lines > 0)
     return {Reason::unreadable_lines, fmt::format("{} lines", outcome.run.unreadable_lines)};
+  if (judgement.reason == Reason::within_bounds) return judgement;
   return {Reason::bit_equal, fmt::format("{}; prompts: {}", equal_keys(outcome.keys), outcome.prompts.size())};
 }
 
 }  // namespace
 
 Outcome judge(const std::vector<PromptPair>& pairs, const ExperimentSpec& spec, const RunInfo& run, const ControlRunner& runner,
-              const Comparator& comparator) {
+              const Comparator& comparator, const LocalJudge& local) {
   Outcome outcome;
   outcome.experiment = spec;
   outcome.run = run;
@@ -231,7 +318,7 @@ Outcome judge(const std::vector<PromptPair>& pairs, const ExperimentSpec& spec, 
   std::deque<Case> cases;
   for (const PromptPair& pair : pairs) {
     Case& one = cases.emplace_back(pair);
-    outcome.prompts.push_back(judge_prompt(one, spec, run, comparator));
+    outcome.prompts.push_back(judge_prompt(one, spec, run, comparator, local));
     outcome.keys += outcome.prompts.back().keys;
   }
   // By name, so that whatever order prompts or files came in, the same captures give the same table.

@@ -51,8 +51,10 @@ std::string next_command(const Outcome& outcome) {
   const bool ours = outcome.run.source == Source::isolate;
   switch (outcome.judgement.reason) {
     case Reason::bit_equal:
+    case Reason::within_bounds:
       return ours ? base + " --fault b3_41" : "greta isolate --fault b3_41";
     case Reason::above_threshold:
+    case Reason::beyond_bound:
     case Reason::nan_in_b:
       return after_divergence(outcome, base);
     case Reason::as_designed:
@@ -60,6 +62,7 @@ std::string next_command(const Outcome& outcome) {
     case Reason::below_threshold:
       return ours && outcome.b.plan != "float64" ? base + " --plan float64" : base;
     case Reason::misaligned:
+    case Reason::weights_differ:
       return base;
     case Reason::missing_stages:
       return base + " --stages " + compared_stages(outcome);

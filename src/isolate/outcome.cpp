@@ -35,4 +35,10 @@ int Outcome::controls_found() const {
   return static_cast<int>(std::count_if(controls.begin(), controls.end(), [](const ControlResult& c) { return c.found; }));
 }
 
+std::string Cause::text() const {
+  std::string out = name;
+  for (const auto& [key, value] : params) out += " " + key + "=" + value;
+  return out;
+}
+
 }  // namespace greta::isolate

@@ -9,6 +9,7 @@
 
 #include "isolate/controls.h"
 #include "isolate/experiment.h"
+#include "isolate/local.h"
 #include "isolate/metrics.h"
 #include "isolate/verdict.h"
 
@@ -43,6 +44,7 @@ struct RunInfo {
   std::string next_builtin;           // the same with the built-in prompts, where the ones given are too short
   std::string run_dir;                // where artefacts lie, for "Source:" lines; empty: none
   std::vector<std::string> notes;     // printed as they are: a cut prompt, defaults chosen
+  bool weights_differ = false;        // the arms computed with other model files
   std::int64_t unreadable_lines = 0;  // of JSONL: more than 0 makes an agreement INCONCLUSIVE
 };
 
@@ -140,6 +142,7 @@ struct PromptOutcome {
   std::optional<TopTokens> top_a, top_b;             // of prefill_last and decode0
   std::vector<std::int32_t> schedule_a, schedule_b;  // as recorded
   std::int64_t kv_slots_read = 0;                    // by decode0, written in earlier steps
+  std::optional<LocalPair> local;                    // where the arms are not bit-equal and could be judged op by op
 };
 
 /// An arm as its captures describe it.
@@ -171,6 +174,9 @@ struct Cause {
   std::vector<std::pair<std::string, std::string>> params;
   bool confirmed = false;
   std::vector<std::string> candidates;
+
+  /// "epsilon eps=1e-06".
+  std::string text() const;
 };
 
 struct Outcome {

@@ -21,8 +21,10 @@ int git_bisect_code(Verdict verdict);
 enum class Reason : std::uint8_t {
   // AGREE
   bit_equal,
+  within_bounds,
   // DIVERGED
   above_threshold,
+  beyond_bound,
   nan_in_b,
   // EXPECTED_DRIFT
   as_designed,
@@ -31,6 +33,7 @@ enum class Reason : std::uint8_t {
   missing_stages,
   one_token_prompt,
   below_threshold,
+  weights_differ,
   nan_in_a,
   unreadable_lines,
   // VACUOUS

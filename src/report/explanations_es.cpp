@@ -8,6 +8,12 @@ std::string_view explain_es(isolate::Reason reason) {
     case Reason::bit_equal:
       return "todas las claves que registraron ambos brazos son iguales bit a bit, y los controles demuestran que se "
              "habría detectado una diferencia";
+    case Reason::within_bounds:
+      return "cada operación de ambos brazos está dentro de su cota de redondeo y leyó lo que se había escrito: lo que difiere "
+             "es "
+             "redondeo heredado";
+    case Reason::beyond_bound:
+      return "una operación escribió lo que ningún redondeo de sus entradas explica, o no leyó lo que se había escrito";
     case Reason::above_threshold:
       return "los brazos difieren por encima de los umbrales: consulte la primera discrepancia";
     case Reason::nan_in_b:
@@ -23,6 +29,9 @@ std::string_view explain_es(isolate::Reason reason) {
     case Reason::below_threshold:
       return "los brazos no son iguales bit a bit, pero en ningún sitio superan los umbrales: puede ser redondeo o un fallo "
              "pequeño";
+    case Reason::weights_differ:
+      return "los brazos calcularon con pesos distintos, y cada operación de ambos está dentro de su cota de redondeo: ninguna "
+             "operación tiene la culpa";
     case Reason::nan_in_a:
       return "el brazo A, la referencia, tiene NaN donde el brazo B no: corrija antes la referencia";
     case Reason::unreadable_lines:

@@ -63,6 +63,24 @@ Json table_json(const Outcome& outcome, const PromptOutcome& prompt) {
   return table;
 }
 
+Json local_json(const isolate::LocalJudgement& arm) {
+  Json guilty = Json::array();
+  for (const isolate::LocalFinding& row : arm.guilty)
+    guilty.push_back({{"stage", name(row.stage)},
+                      {"layer", row.layer},
+                      {"position", row.position},
+                      {"step", row.step},
+                      {"ratio", number(row.ratio)},
+                      {"what", row.what}});
+  return {{"rows", arm.rows},
+          {"unjudged", arm.unjudged},
+          {"first_unjudged", arm.first_unjudged.empty() ? Json() : Json(arm.first_unjudged)},
+          {"worst_ratio", arm.worst_ratio},
+          {"worst", arm.worst.empty() ? Json() : Json(arm.worst)},
+          {"guilty_rows", arm.guilty_rows},
+          {"guilty", guilty}};
+}
+
 Json prompt_json(const Outcome& outcome, const PromptOutcome& prompt) {
   Json minimal = Json::array();
   for (const Mismatch& mismatch : prompt.minimal) minimal.push_back(mismatch_json(mismatch));
@@ -74,7 +92,8 @@ Json prompt_json(const Outcome& outcome, const PromptOutcome& prompt) {
           {"minimal", minimal},
           {"table", table_json(outcome, prompt)},
           {"top1", {{"a", or_null(prompt.table.prefill_last_top1)}, {"b", or_null(prompt.table.decode0_top1)}}},
-          {"gap", prompt.top_a ? number(prompt.top_a->gap()) : Json()}};
+          {"gap", prompt.top_a ? number(prompt.top_a->gap()) : Json()},
+          {"local", prompt.local ? Json{{"a", local_json(prompt.local->a)}, {"b", local_json(prompt.local->b)}} : Json()}};
 }
 
 Json cause_json(const isolate::Cause& cause) {
@@ -102,7 +121,8 @@ std::string verdict_json(const Outcome& outcome) {
         {"exp", isolate::name(outcome.experiment.exp)},
         {"flags", isolate::alignment_flags(outcome.experiment.exp)},
         {"shift", outcome.experiment.shift ? Json(outcome.experiment.shift->text()) : Json()}}},
-      {"model", {{"path", outcome.run.model_path}, {"hash", outcome.run.model_hash}}},
+      {"model",
+       {{"path", outcome.run.model_path}, {"hash", outcome.run.model_hash}, {"weights_differ", outcome.run.weights_differ}}},
       {"build", outcome.run.build},
       {"arms", {{"a", arm_json(outcome.a)}, {"b", arm_json(outcome.b)}}},
       {"keys", {{"compared", outcome.keys.compared}, {"expected", outcome.keys.expected}}},

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <utility>
+
 #include "report/tsv.h"
 #include "report/words.h"
 
@@ -45,9 +47,22 @@ std::string prompt_log(const Outcome& outcome, const PromptOutcome& prompt) {
   out += fmt::format(", mode {}, span {}\n", isolate::name(prompt.exp), outcome.experiment.span);
   out += fmt::format("rows of every forward call: A {}, B {}\n", schedule(prompt.schedule_a), schedule(prompt.schedule_b));
   out += fmt::format("KV slots of earlier steps read by decode0: {}\n", prompt.kv_slots_read);
-  out +=
-      fmt::format("first mismatch is the first row {}\n",
-                  prompt.bit_equality_claimed ? "that is not bit-equal (both arms claim equal bits)" : "above the thresholds");
+  out += fmt::format("first mismatch is the first row {}\n", prompt.bit_equality_claimed
+                                                                 ? "that is not bit-equal (both arms claim equal bits)"
+                                                             : prompt.local ? "beyond its rounding bound"
+                                                                            : "above the thresholds");
+  if (prompt.local) {
+    for (const auto& [arm, one] : {std::pair{'A', &prompt.local->a}, {'B', &prompt.local->b}}) {
+      out += fmt::format(
+          "local error of arm {}: {} rows judged, {} not, {} beyond their bounds; of the others the largest is {:.3g} of its "
+          "bound{}\n",
+          arm, one->rows, one->unjudged, one->guilty_rows, one->worst_ratio,
+          one->worst.empty() ? std::string() : " (" + one->worst + ")");
+      for (const isolate::LocalFinding& row : one->guilty)
+        out += fmt::format("  beyond its bound: {} layer {} position {} step {}: {}\n", name(row.stage), row.layer,
+                           row.position, row.step, row.what);
+    }
+  }
   out += fmt::format("thresholds: slice MAE {}, relative RMS {}\n", outcome.experiment.thresholds.mae,
                      outcome.experiment.thresholds.rel);
   const auto& keys = prompt.keys;

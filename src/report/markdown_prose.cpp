@@ -139,10 +139,27 @@ std::string mismatch_sentences(const PromptOutcome& prompt, bool es) {
   return out;
 }
 
+/// An agreement of arms on different routes: what each op added is rounding.
+std::string within_bounds(const PromptOutcome& prompt, bool es) {
+  const isolate::LocalJudgement &a = prompt.local->a, &b = prompt.local->b;
+  const isolate::LocalJudgement& worse = a.worst_ratio > b.worst_ratio ? a : b;
+  return say(
+      es,
+      "{} de {} claves comparadas no son iguales bit a bit; las {} filas de ambos brazos están dentro de su cota de redondeo "
+      "(la mayor llega a {:.2g} de la suya), así que lo que difiere es redondeo heredado.",
+      "{} of {} keys compared are not bit-equal; all {} rows of both arms are within their rounding bounds (the largest error "
+      "is {:.2g} of its bound), so what differs is inherited rounding.",
+      prompt.keys.compared - prompt.keys.bit_equal, prompt.keys.compared, a.rows + b.rows, worse.worst_ratio);
+}
+
 std::string prompt_item(const PromptOutcome& prompt, bool es) {
   std::string out = fmt::format("- `{}`: ", prompt.id);
   switch (prompt.judgement.verdict()) {
     case Verdict::agree:
+      if (prompt.judgement.reason == isolate::Reason::within_bounds) {
+        out += within_bounds(prompt, es);
+        break;
+      }
       out += say(es, "{} de {} claves comparadas, todas iguales bit a bit.", "{} of {} keys compared, all of them bit-equal.",
                  prompt.keys.compared, prompt.keys.expected);
       if (prompt.keys.unhashed > 0)
@@ -175,9 +192,18 @@ std::string summary(const Outcome& outcome, bool es) {
   std::string out = fmt::format("**{}** (`{}`). ", isolate::name(outcome.verdict()), isolate::name(outcome.judgement.reason));
   switch (outcome.verdict()) {
     case Verdict::agree:
-      out += say(es, "{} coinciden bit a bit en las {} claves comparadas, en {}. ",
-                 "{} are equal bit for bit at all {} keys compared, in {}. ", both_arms(outcome, es), outcome.keys.compared,
-                 counted(static_cast<std::int64_t>(outcome.prompts.size()), "prompt"));
+      out += outcome.judgement.reason == isolate::Reason::within_bounds
+                 ? say(es,
+                       "{} usan rutas distintas: de {} claves comparadas, {} son iguales bit a bit, y el resto difiere en "
+                       "redondeo heredado, en {}. ",
+                       "{} took different routes: of {} keys compared, {} are equal bit for bit, and the others differ by "
+                       "inherited "
+                       "rounding, in {}. ",
+                       both_arms(outcome, es), outcome.keys.compared, outcome.keys.bit_equal,
+                       counted(static_cast<std::int64_t>(outcome.prompts.size()), "prompt"))
+                 : say(es, "{} coinciden bit a bit en las {} claves comparadas, en {}. ",
+                       "{} are equal bit for bit at all {} keys compared, in {}. ", both_arms(outcome, es),
+                       outcome.keys.compared, counted(static_cast<std::int64_t>(outcome.prompts.size()), "prompt"));
       out += es ? "Esto indica que los brazos coinciden, no que alguno sea correcto. "
                 : "This says that the arms agree, not that either is right. ";
       break;
@@ -268,6 +294,16 @@ std::string method(const Outcome& outcome, bool es) {
       "count-sketch). Decoded tokens compared: {}.\n",
       spec.sample, spec.span);
   const bool claimed = compared != outcome.prompts.end() && compared->bit_equality_claimed;
+  const bool local = compared != outcome.prompts.end() && compared->local;
+  if (local) {
+    out += es ? "- Los brazos usan rutas distintas: cada operación de cada brazo se recalculó en float64 a partir de lo que "
+                "leyó y de los "
+                "pesos y parámetros del fichero del modelo, y cuenta la primera fila que supera su cota de redondeo.\n"
+              : "- The arms took different routes: every op of each arm was computed again in float64 from what it read and "
+                "from the "
+                "model file's weights and parameters, and the first row beyond its rounding bound counts.\n";
+    return out;
+  }
   out += claimed
              ? say(es,
                    "- Ambos brazos prometen los mismos bits: cuenta la primera fila que no es igual bit a bit; es DIVERGED si "
@@ -296,11 +332,14 @@ std::string conclusion(const Outcome& outcome, bool es) {
   if (outcome.verdict() == Verdict::agree)
     return out +
            say(es,
-               "Con estos prompts no se encontró ninguna diferencia entre los brazos, y la comparación detectó {} de {} "
+               "Con estos prompts no se encontró ninguna diferencia entre los brazos{}, y la comparación detectó {} de {} "
                "errores "
                "inyectados a propósito.\n",
-               "On these prompts no difference between the arms was found, and the comparison found {} of {} errors planted "
+               "On these prompts no difference between the arms was found{}, and the comparison found {} of {} errors planted "
                "on purpose.\n",
+               outcome.judgement.reason != isolate::Reason::within_bounds ? ""
+               : es                                                       ? " que el redondeo no explique"
+                                                                          : " that rounding does not explain",
                outcome.controls_found(), outcome.controls.size());
   if (outcome.verdict() != Verdict::diverged)
     return out + say(es, "Esta ejecución no permite concluir ni que los brazos coincidan ni que difieran: {}.\n",
@@ -313,18 +352,20 @@ std::string conclusion(const Outcome& outcome, bool es) {
   if (single && first)
     out += say(
         es,
-        "El error aparece en `{}`{}: todas las filas registradas antes son iguales bit a bit en ambos brazos, y todo lo "
-        "que difiere después puede venir de ahí. ",
-        "The error enters at `{}`{}: every row recorded before it is equal bit for bit in both arms, and everything that "
-        "differs after it may come from there. ",
-        name(first->stage), once_per_token(first->stage) ? std::string() : say(es, ", capa {}", ", layer {}", first->layer));
+        "El error aparece en `{}`{}: todas las filas registradas antes {}, y todo lo que difiere después puede venir de ahí. ",
+        "The error enters at `{}`{}: every row recorded before it {}, and everything that differs after it may come from "
+        "there. ",
+        name(first->stage), once_per_token(first->stage) ? std::string() : say(es, ", capa {}", ", layer {}", first->layer),
+        facts.diverged.front()->local ? (es ? "está dentro de su cota de redondeo" : "is within its rounding bound")
+        : es                          ? "son iguales bit a bit en ambos brazos"
+                                      : "is equal bit for bit in both arms");
   else
     out += firsts(facts, es) + " ";
   if (outcome.cause.state == isolate::CauseState::unexplained)
     out += es ? "La causa queda sin explicar: esta ejecución dice dónde aparece el error, no por qué.\n"
               : "The cause is unexplained: this run says where the error enters, not why.\n";
   else
-    out += say(es, "Causa ({}): `{}`.\n", "Cause ({}): `{}`.\n", isolate::name(outcome.cause.state), outcome.cause.name);
+    out += say(es, "Causa ({}): `{}`.\n", "Cause ({}): `{}`.\n", isolate::name(outcome.cause.state), outcome.cause.text());
   return out;
 }
 

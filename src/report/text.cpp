@@ -130,6 +130,8 @@ std::string text(const Outcome& outcome) {
   out += fmt::format("verdict     {} ({}), exit {}\n", isolate::name(outcome.verdict()),
                      isolate::name(outcome.judgement.reason), outcome.exit_code());
   out += fmt::format("            {}\n            {}\n", outcome.judgement.detail, isolate::explain(outcome.judgement.reason));
+  if (!outcome.cause.name.empty())
+    out += fmt::format("cause       {}: {}\n", isolate::name(outcome.cause.state), outcome.cause.text());
   if (!outcome.run.run_dir.empty()) out += fmt::format("artefacts   {}\n", outcome.run.run_dir);
   out += fmt::format("next        {}\n", outcome.next_command);
   return out;

@@ -1,0 +1,93 @@
+#include "audit/examine.h"
+
+#include <fmt/format.h>
+
+#include <memory>
+#include <optional>
+#include <utility>
+
+#include "audit/dot_bound.h"
+#include "audit/row_case.h"
+
+namespace greta::audit {
+namespace {
+
+/// Adds one judged row to the sum.
+void add(Examination& out, Place place, int position, const LocalError& error) {
+  if (error.judged == 0) {
+    ++out.unjudged;
+    if (out.first_unjudged.empty())
+      out.first_unjudged = fmt::format("{} layer {} position {} is NaN where NaN is due, or may overflow", name(place.stage),
+                                       place.layer, position);
+    return;
+  }
+  ++out.rows;
+  if (error.guilty()) {
+    out.guilty.push_back({place, position, error});
+  } else if (error.ratio > out.worst_ratio) {
+    out.worst_ratio = error.ratio;
+    out.worst = place;
+    out.worst_position = position;
+  }
+}
+
+/// All rows of a matrix product at once: its weights are by far the largest operand.
+void examine_products(const std::vector<std::unique_ptr<RowCase>>& cases, const ArmRows& arm, Place place, Examination& out) {
+  if (cases.empty()) return;
+  const RowCase& first = *cases.front();
+  std::vector<std::span<const double>> inputs;
+  for (const auto& one : cases) inputs.emplace_back(one->inputs[0]);
+  const std::vector<Estimate> due = products(first, inputs, arithmetic_of(arm.rows.route(place.stage, place.layer), first));
+  for (std::size_t i = 0; i < cases.size(); ++i)
+    add(out, place, cases[i]->position, judge(due[i], arm.rows.row(place.stage, place.layer, cases[i]->position)));
+}
+
+}  // namespace
+
+Examination& Examination::operator+=(Examination&& other) {
+  rows += other.rows;
+  unjudged += other.unjudged;
+  if (first_unjudged.empty()) first_unjudged = std::move(other.first_unjudged);
+  if (other.worst_ratio > worst_ratio) {
+    worst_ratio = other.worst_ratio;
+    worst = other.worst;
+    worst_position = other.worst_position;
+  }
+  guilty.insert(guilty.end(), other.guilty.begin(), other.guilty.end());
+  return *this;
+}
+
+Examination examine(const Contract& contract, const ArmRows& arm, std::span<const Place> places,
+                    std::span<const int> positions) {
+  constexpr std::size_t kProductRows = 64;  // of which inputs and estimates are held at once
+  Examination out;
+  for (const Place& place : places) {
+    if (!arm.rows.has(place.stage, place.layer)) continue;
+    const std::optional<Op> op = op_of(contract, arm.rows, place);
+    if (!op) continue;
+    const std::string_view route = arm.rows.route(place.stage, place.layer);
+    std::vector<std::unique_ptr<RowCase>> waiting;
+    for (const int position : positions) {
+      const auto actual = arm.rows.row(place.stage, place.layer, position);
+      if (actual.empty()) continue;
+      RightCase right = right_case(contract, arm.rows, *op, place, position, arm.tokens[static_cast<std::size_t>(position)]);
+      if (!right.row) {
+        ++out.unjudged;
+        if (out.first_unjudged.empty()) out.first_unjudged = std::move(right.missing);
+        continue;
+      }
+      if (op->op != OpClass::matmul) {
+        add(out, place, position, judge(estimate(*right.row, arithmetic_of(route, *right.row)), actual));
+        continue;
+      }
+      waiting.push_back(std::move(right.row));
+      if (waiting.size() < kProductRows) continue;
+      examine_products(waiting, arm, place, out);
+      waiting.clear();
+    }
+    examine_products(waiting, arm, place, out);
+  }
+  return out;
+}
+
+}  // namespace greta::audit

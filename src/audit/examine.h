@@ -1,0 +1,47 @@
+// The judge of one arm: every op of a region computed again in float64 from what it read, and held to its bound. What is in
+// bounds everywhere has only inherited its difference from another arm.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "audit/contract.h"
+#include "audit/local_error.h"
+#include "audit/op_graph.h"
+#include "audit/rows.h"
+
+namespace greta::audit {
+
+/// What one arm computed for one prompt, as far as it is examined.
+struct ArmRows {
+  const Rows& rows;
+  std::span<const std::int32_t> tokens;  // by position
+};
+
+/// One row that no rounding explains.
+struct GuiltyRow {
+  Place place;
+  int position = 0;
+  LocalError error;
+};
+
+struct Examination {
+  std::int64_t rows = 0;       // judged
+  std::int64_t unjudged = 0;   // of which an input was not kept, or of whose elements none could be judged
+  std::string first_unjudged;  // why
+  double worst_ratio = 0;      // largest |error| / bound of the rows within their bounds
+  Place worst;                 // where
+  int worst_position = 0;
+  std::vector<GuiltyRow> guilty;  // in the order of places, then positions
+  Examination& operator+=(Examination&& other);
+};
+
+/// Judges the rows at `positions` (ascending) of each place, as far as they were kept. Matrix rows are read once a place.
+Examination examine(const Contract& contract, const ArmRows& arm, std::span<const Place> places,
+                    std::span<const int> positions);
+
+}  // namespace greta::audit

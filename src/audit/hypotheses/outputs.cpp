@@ -1,0 +1,149 @@
+// Hypotheses about the output as a whole: a factor, a few elements, the precision of its sums.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <limits>
+
+#include "audit/hypothesis.h"
+#include "core/half.h"
+
+namespace greta::audit {
+namespace {
+
+/// The output is the right one times a number: fitted, which one parameter cannot make of a row of many elements by chance.
+void propose_factor(const Scene& scene, const Emit& emit) {
+  double products = 0, squares = 0;
+  std::size_t counted = 0;
+  for (std::size_t i = 0; i < scene.actual.size(); ++i) {
+    if (!std::isfinite(scene.actual[i]) || !std::isfinite(scene.due.value[i])) continue;
+    products += scene.actual[i] * scene.due.value[i];
+    squares += scene.due.value[i] * scene.due.value[i];
+    ++counted;
+  }
+  if (counted < 8 || !(squares > 0)) return;
+  const double factor = products / squares;
+  if (!std::isfinite(factor) || factor == 0) return;
+  emit({"factor",
+        {{"factor", fmt::format("{:.6g}", factor)}},
+        scene.right,
+        [factor](Estimate& estimate) {
+          for (std::size_t i = 0; i < estimate.value.size(); ++i) {
+            estimate.value[i] *= factor;
+            estimate.bound[i] *= std::fabs(factor);
+            estimate.worst[i] *= std::fabs(factor);
+            if (!estimate.common.empty()) estimate.common[i] *= std::fabs(factor);
+          }
+        },
+        true});
+}
+
+/// All but a few neighbouring elements are right: one was altered, or a tail was not written.
+void propose_elements(const Scene& scene, const Emit& emit) {
+  std::size_t first = scene.actual.size(), last = 0, wrong = 0;
+  for (std::size_t i = 0; i < scene.actual.size(); ++i) {
+    if (std::fabs(scene.actual[i] - scene.due.value[i]) <= scene.due.bound[i] || scene.actual[i] == scene.due.value[i])
+      continue;
+    first = std::min(first, i);
+    last = i;
+    ++wrong;
+  }
+  const std::size_t count = wrong == 0 ? 0 : last - first + 1;
+  if (count == 0 || count * 4 > scene.actual.size()) return;
+  const bool tail = last + 1 == scene.actual.size();
+  emit({count == 1 ? "element"
+        : tail     ? "tail-unwritten"
+                   : "elements",
+        {{"first", std::to_string(first)}, {"count", std::to_string(count)}},
+        scene.right,
+        [&scene, first, last](Estimate& estimate) {
+          for (std::size_t i = first; i <= last; ++i) estimate.value[i] = scene.actual[i];
+        },
+        true});
+}
+
+double rounded(double value, DType dtype) {
+  const auto single = static_cast<float>(value);
+  return static_cast<double>(dtype == DType::f16 ? f16_to_f32(f32_to_f16(single)) : bf16_to_f32(f32_to_bf16(single)));
+}
+
+/// A running sum in `dtype`, terms in order; products are rounded too, or fused.
+class NarrowSum {
+ public:
+  NarrowSum(DType dtype, bool fused) : dtype_(dtype), fused_(fused) {}
+  void add(double a, double b) { sum_ = rounded(sum_ + (fused_ ? a * b : rounded(a * b, dtype_)), dtype_); }
+  double value() const { return sum_; }
+
+ private:
+  DType dtype_;
+  bool fused_;
+  double sum_ = 0;
+};
+
+std::vector<double> narrow_product(const RowCase& row, DType dtype, bool fused) {
+  std::vector<double> out, weights(static_cast<std::size_t>(row.matrix.n_in));
+  for (std::int64_t o = 0; o < row.matrix.n_out; ++o) {
+    row.matrix.row(o, weights);
+    NarrowSum sum(dtype, fused);
+    for (std::size_t i = 0; i < weights.size(); ++i) sum.add(row.inputs[0][i], weights[i]);
+    out.push_back(sum.value() + (row.bias.empty() ? 0 : row.bias[static_cast<std::size_t>(o)]));
+  }
+  return out;
+}
+
+/// Scores or mixtures, as estimate() lays them out.
+std::vector<double> narrow_attention(const RowCase& row, DType dtype, bool fused) {
+  const AttentionCase& a = row.attention;
+  const auto keys = static_cast<std::size_t>(a.n_keys), dim = static_cast<std::size_t>(a.head_dim);
+  const bool scores = row.op.op == OpClass::qk;
+  std::vector<double> out;
+  for (int h = 0; h < a.n_heads; ++h) {
+    const auto head = static_cast<std::size_t>(h);
+    std::vector<NarrowSum> sums(scores ? keys : dim, NarrowSum(dtype, fused));
+    for (std::size_t j = 0; j < keys; ++j) {
+      const auto slot = a.slots(static_cast<std::int64_t>(j), a.kv_head(h));
+      for (std::size_t d = 0; d < dim; ++d)
+        scores ? sums[j].add(row.inputs[0][head * dim + d], slot[d]) : sums[d].add(row.inputs[0][head * keys + j], slot[d]);
+    }
+    for (std::size_t i = 0; i < sums.size(); ++i) {
+      double value = sums[i].value();
+      if (scores)
+        value = static_cast<std::int64_t>(i) < a.first_key ? -std::numeric_limits<double>::infinity() : value * a.scale;
+      if (scores && a.softcap > 0) value = a.softcap * std::tanh(value / a.softcap);
+      out.push_back(value);
+    }
+  }
+  return out;
+}
+
+/// The sums ran in fewer bits, terms in order. Other orders of such sums are not told from other small errors, hence not named.
+void propose_precision(const Scene& scene, const Emit& emit) {
+  const OpClass op = scene.right.op.op;
+  constexpr std::int64_t kMostTerms = std::int64_t{1} << 24;
+  if (op != OpClass::matmul && op != OpClass::qk && op != OpClass::pv) return;
+  if (op == OpClass::matmul && (scene.right.quantised || scene.right.matrix.n_in * scene.right.matrix.n_out > kMostTerms))
+    return;
+  for (const DType dtype : {DType::f16, DType::bf16}) {
+    for (const bool fused : {false, true}) {
+      std::vector<double> values =
+          op == OpClass::matmul ? narrow_product(scene.right, dtype, fused) : narrow_attention(scene.right, dtype, fused);
+      emit({"accumulation",
+            {{"type", std::string(name(dtype))}, {"products", fused ? "fused" : "rounded"}},
+            scene.right,
+            [values = std::move(values)](Estimate& estimate) { estimate.value = values; },
+            true});
+    }
+  }
+}
+
+constexpr std::array kOutputs{
+    Hypothesis{"elements", "a few elements were altered after the op, or not written", propose_elements},
+    Hypothesis{"factor", "the output is the right one times a number", propose_factor},
+    Hypothesis{"accumulation", "sums ran in fewer bits than the route declares", propose_precision}};
+
+}  // namespace
+
+std::span<const Hypothesis> output_hypotheses() { return kOutputs; }
+
+}  // namespace greta::audit

@@ -1,0 +1,23 @@
+// The contract of a model: what its file says, read by tensor name, whatever views an arm was given.
+#pragma once
+
+#include "audit/contract.h"
+#include "model/model.h"
+
+namespace greta::cli {
+
+audit::ModelContract contract_of(const Model& model);
+
+/// Tensors of the mapped file. Valid as long as `file`.
+class FileTensors final : public audit::Tensors {
+ public:
+  explicit FileTensors(const Gguf& file) : file_(file) {}
+  std::optional<audit::TensorShape> find(std::string_view name) const override;
+  void row(std::string_view name, std::int64_t row, std::span<double> out) const override;
+  void minima(std::string_view name, std::int64_t row, std::span<double> out) const override;
+
+ private:
+  const Gguf& file_;
+};
+
+}  // namespace greta::cli

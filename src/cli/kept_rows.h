@@ -1,0 +1,36 @@
+// Rows that a run kept whole, as audit reads them.
+#pragma once
+
+#include <map>
+#include <optional>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "audit/rows.h"
+#include "recording/recorder.h"
+
+namespace greta::cli {
+
+/// Rows of one run as float64.
+class KeptRows final : public audit::Rows {
+ public:
+  KeptRows(const Capture& capture, const FullTensors& tensors);
+
+  std::span<const double> row(Stage stage, int layer, int position) const override;
+  std::optional<DType> dtype(Stage stage, int layer) const override;
+  std::string_view route(Stage stage, int layer) const override;
+  std::vector<int> positions(Stage stage, int layer) const override;
+
+ private:
+  struct Kind {
+    DType dtype;
+    std::string route;
+  };
+  using Place = std::pair<std::int32_t, Stage>;
+  std::map<Place, std::map<int, std::vector<double>>> rows_;
+  std::map<Place, Kind> kinds_;
+};
+
+}  // namespace greta::cli
