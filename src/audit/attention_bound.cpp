@@ -33,6 +33,7 @@ Estimate qk_head(std::span<const double> q, std::int64_t n_keys, const KeyRow& k
     if (scores.softcap > 0) softcap(value, errors, scores.softcap, arithmetic);
     put(out, at, value, errors, arithmetic);
   }
+  out.common = out.bound;  // all keys meet the same query
   return out;
 }
 
@@ -123,6 +124,7 @@ Estimate pv_head(std::span<const double> probs, std::int64_t head_dim, const Key
     chain.alike = static_cast<std::int64_t>(alike[d]) * (arithmetic.fused ? 1 : 2);
     put(out, d, sum[d], dot_errors(chain, arithmetic), arithmetic);
   }
+  out.common = out.bound;  // all elements meet the same probabilities
   return out;
 }
 

@@ -184,6 +184,7 @@ std::vector<Estimate> matmul(std::span<const std::span<const double>> rows, std:
   } else {
     matmul_rows<double>(rows, n_out, weight, bias, arithmetic, out);
   }
+  for (Estimate& estimate : out) estimate.common = estimate.bound;
   return out;
 }
 

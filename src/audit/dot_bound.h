@@ -48,7 +48,9 @@ Errors sum_errors(double squares, std::int64_t roundings, std::int64_t alike, co
 using WeightRow = std::function<void(std::int64_t o, std::span<double> weights)>;
 
 /// out[r][o] = sum_i x[r][i] * weight[o][i] (+ bias[o]), as `rows.size()` estimates of [n_out]. Rows of x: [n_in]; bias:
-/// [n_out] or empty. Every weight row is asked for once; nothing is allocated for an output.
+/// [n_out] or empty. Every weight row is asked for once; nothing is allocated for an output. All outputs read the same x, and weights
+/// of few digits give them like partial sums (rows of an F16 head were seen to be off by a common 1e-15 in double), so that their
+/// roundings may be alike: all of `bound` is `common`.
 std::vector<Estimate> matmul(std::span<const std::span<const double>> rows, std::int64_t n_out, const WeightRow& weight,
                              std::span<const double> bias, const Arithmetic& arithmetic);
 

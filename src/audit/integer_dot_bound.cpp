@@ -167,6 +167,7 @@ std::vector<Estimate> integer_matmul(std::span<const std::span<const double>> ro
       chain(inputs[r], weights, minima, width, bias.empty() ? 0.0 : bias[at], !bias.empty(), arithmetic, dots, out[r], at);
     }
   }
+  for (Estimate& estimate : out) estimate.common = estimate.bound;
   return out;
 }
 

@@ -64,6 +64,18 @@ TEST_F(Local, HealthyRoutesAreNotBlamed) {
   }
 }
 
+/// Trained models have what synthetic ones lack: massive activations, rows of few digits, heads alike.
+TEST_F(Local, TrainedModelsAreNotBlamed) {
+  std::vector<std::filesystem::path> models{GRETA_SOURCE_DIR "/models/greta-demo.gguf"};
+  if (const auto path = fixture("models/stories15M.F16.gguf"); !path.empty()) models.push_back(path);
+  for (const auto& path : models) {
+    const CommandResult result =
+        greta({"isolate", path, "--arm-a", "plan=float64", "--arm-b", "kv=f16", "--span", "2", "--prompt",
+               "Once upon a time there was a small harbour and a very old boat.", "--out", folder_->path() / path.stem(), "--json"});
+    EXPECT_EQ(json(result)["reason"], "within_bounds") << result.err;
+  }
+}
+
 TEST_F(Local, OtherWeightsAreNoAgreementAndNobodysFault) {
   const CommandResult result = isolate("f32", {"--arm-b", "model=" + model("q8_0")});
   EXPECT_EQ(result.exit_code, 2) << result.err;

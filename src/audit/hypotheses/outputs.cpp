@@ -24,7 +24,7 @@ void propose_factor(const Scene& scene, const Emit& emit) {
   }
   if (counted < 8 || !(squares > 0)) return;
   const double factor = products / squares;
-  if (!std::isfinite(factor) || factor == 0) return;
+  if (!std::isfinite(factor) || factor == 0 || std::fabs(factor - 1) < 1e-6) return;  // nobody scales by that
   emit({"factor",
         {{"factor", fmt::format("{:.6g}", factor)}},
         scene.right,
