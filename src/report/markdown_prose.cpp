@@ -156,7 +156,7 @@ std::string prompt_item(const PromptOutcome& prompt, bool es) {
   std::string out = fmt::format("- `{}`: ", prompt.id);
   switch (prompt.judgement.verdict()) {
     case Verdict::agree:
-      if (prompt.judgement.reason == isolate::Reason::within_bounds) {
+      if (prompt.local && prompt.judgement.reason == isolate::Reason::within_bounds) {
         out += within_bounds(prompt, es);
         break;
       }
