@@ -44,7 +44,7 @@ struct Options {
   std::string arm_a, arm_b;
   BareFlags bare;
   ChatFlags chat;
-  bool json = false, git_bisect = false, full = false;
+  bool json = false, git_bisect = false, full = false, no_bounds = false;
 };
 
 /// Experiment, arms and models, after experiment file, bare flags and arm flags have been merged, in that order.
@@ -169,8 +169,8 @@ TokenizedPrompt tokenize(const isolate::PromptSpec& prompt, const Model& model, 
 }
 
 /// All prompts of the experiment. A built-in one that is too short for its context shift is left out, which is noted.
-std::vector<TokenizedPrompt> tokenize_all(const isolate::ExperimentSpec& experiment, const Model& model,
-                                          const ChatFlags& flags, std::vector<std::string>& notes) {
+std::vector<TokenizedPrompt> tokenize_all(const isolate::ExperimentSpec& experiment, const Model& model, const ChatFlags& flags,
+                                          std::vector<std::string>& notes) {
   std::vector<TokenizedPrompt> prompts;
   std::optional<ChatEncoder> chats;
   for (const auto& prompt : experiment.prompts) {
@@ -262,7 +262,7 @@ int run(const Options& options, const Program& program) {
     fail("internal error: control for an unknown prompt {}", quote(spec.prompt_id));
   };
   const auto local = [&](const std::string& id) -> std::optional<isolate::LocalPair> {
-    for (std::size_t p = 0; p < runs.size(); ++p) {
+    for (std::size_t p = 0; p < runs.size() && !options.no_bounds; ++p) {
       if (prompts[p].id != id) continue;
       return judge_locally(*runs[p], context, [&](int done, int all) {
         if (terminal) fmt::print(stderr, "\r\033[K{}: every op against its rounding bound, layer {} of {}", id, done, all);
@@ -271,7 +271,7 @@ int run(const Options& options, const Program& program) {
     return std::nullopt;
   };
   isolate::Outcome outcome = isolate::judge(pairs, experiment, info, control, isolate::difference, local);
-  if (outcome.verdict() == isolate::Verdict::diverged) {
+  if (outcome.verdict() == isolate::Verdict::diverged && !options.no_bounds) {
     if (terminal) fmt::print(stderr, "\r\033[Ksearching the cause");
     std::vector<std::string> ids;
     for (const TokenizedPrompt& prompt : prompts) ids.push_back(prompt.id);
@@ -314,6 +314,8 @@ void add_isolate(CLI::App& app, Program& program) {
   verb->add_option("--out", o->out, "Run directory (default artifacts/alignment/<date>/<experiment>[-N])");
   verb->add_option("--lang", o->lang, "Language of report.md: both (default), es, en");
   verb->add_flag("--trace-full", o->full, "Also write every recorded row whole, as safetensors, below captures/");
+  verb->add_flag("--no-bounds", o->no_bounds,
+                 "Judge by the thresholds alone and search no cause: quick, but healthy arms on different routes are blamed");
   verb->add_flag("--json", o->json, "Print verdict.json on stdout");
   verb->add_flag("--git-bisect", o->git_bisect,
                  "Exit codes for `git bisect run`: 0 agree, 1 diverged, 125 cannot tell, 128 misuse");

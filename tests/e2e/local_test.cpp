@@ -69,9 +69,9 @@ TEST_F(Local, TrainedModelsAreNotBlamed) {
   std::vector<std::filesystem::path> models{GRETA_SOURCE_DIR "/models/greta-demo.gguf"};
   if (const auto path = fixture("models/stories15M.F16.gguf"); !path.empty()) models.push_back(path);
   for (const auto& path : models) {
-    const CommandResult result =
-        greta({"isolate", path, "--arm-a", "plan=float64", "--arm-b", "kv=f16", "--span", "2", "--prompt",
-               "Once upon a time there was a small harbour and a very old boat.", "--out", folder_->path() / path.stem(), "--json"});
+    const CommandResult result = greta({"isolate", path, "--arm-a", "plan=float64", "--arm-b", "kv=f16", "--span", "2",
+                                        "--prompt", "Once upon a time there was a small harbour and a very old boat.", "--out",
+                                        folder_->path() / path.stem(), "--json"});
     EXPECT_EQ(json(result)["reason"], "within_bounds") << result.err;
   }
 }
@@ -109,6 +109,14 @@ TEST_F(Local, AFaultIsFoundAtItsPlaceThoughTheArmsDifferEverywhere) {
     EXPECT_EQ(found["prompts"][0]["first"]["layer"], layer) << fault;
     EXPECT_EQ(found["prompts"][0]["local"]["a"]["guilty_rows"], 0) << fault;
   }
+}
+
+TEST_F(Local, WithoutBoundsTheThresholdsJudge) {
+  const CommandResult result = isolate("f32", {"--arm-b", "kv=f16", "--no-bounds"});
+  EXPECT_EQ(result.exit_code, 1) << result.err;
+  EXPECT_EQ(json(result)["reason"], "above_threshold");
+  EXPECT_EQ(json(result)["cause"]["state"], "unexplained");
+  EXPECT_TRUE(json(result)["prompts"][0]["local"].is_null());
 }
 
 TEST_F(Local, AFaultOfTheReferenceIsBlamedOnTheReference) {
