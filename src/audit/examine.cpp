@@ -8,19 +8,22 @@
 
 #include "audit/dot_bound.h"
 #include "audit/row_case.h"
+#include "isolate/align.h"
 
 namespace greta::audit {
 namespace {
 
-/// Adds one judged row to the sum.
+void add_unjudged(Examination& out, std::string why) {
+  ++out.unjudged;
+  if (out.first_unjudged.empty()) out.first_unjudged = std::move(why);
+}
+
+/// Adds one judged row to the sum. One with elements that could not be judged, and none that is guilty, is not within its
+/// bound.
 void add(Examination& out, Place place, int position, const LocalError& error) {
-  if (error.judged == 0) {
-    ++out.unjudged;
-    if (out.first_unjudged.empty())
-      out.first_unjudged = fmt::format("{} layer {} position {} is NaN where NaN is due, or may overflow", name(place.stage),
-                                       place.layer, position);
-    return;
-  }
+  if (!error.guilty() && (error.judged == 0 || error.both_nan > 0 || error.unbounded > 0))
+    return add_unjudged(
+        out, fmt::format("{} is NaN where NaN is due, or may overflow", isolate::place(place.stage, place.layer, position)));
   ++out.rows;
   if (error.guilty()) {
     out.guilty.push_back({place, position, error});
@@ -64,16 +67,19 @@ Examination examine(const Contract& contract, const ArmRows& arm, std::span<cons
   for (const Place& place : places) {
     if (!arm.rows.has(place.stage, place.layer)) continue;
     const std::optional<Op> op = op_of(contract, arm.rows, place);
-    if (!op) continue;
     const std::string_view route = arm.rows.route(place.stage, place.layer);
     std::vector<std::unique_ptr<RowCase>> waiting;
     for (const int position : positions) {
       const auto actual = arm.rows.row(place.stage, place.layer, position);
       if (actual.empty()) continue;
+      if (!op) {
+        add_unjudged(out,
+                     fmt::format("{}: the model file has no such stage", isolate::place(place.stage, place.layer, position)));
+        continue;
+      }
       RightCase right = right_case(contract, arm.rows, *op, place, position, arm.tokens[static_cast<std::size_t>(position)]);
       if (!right.row) {
-        ++out.unjudged;
-        if (out.first_unjudged.empty()) out.first_unjudged = std::move(right.missing);
+        add_unjudged(out, std::move(right.missing));
         continue;
       }
       if (op->op != OpClass::matmul) {

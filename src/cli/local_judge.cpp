@@ -14,6 +14,7 @@
 #include "audit/examine.h"
 #include "cli/file_contract.h"
 #include "cli/kept_rows.h"
+#include "isolate/align.h"
 
 namespace greta::cli {
 namespace {
@@ -58,10 +59,6 @@ double ratio_of(const audit::LocalError& error) {
                                  : std::max({error.ratio, error.scale.ratio, error.offset.ratio});
 }
 
-std::string place_text(audit::Place place, int position) {
-  return fmt::format("{} layer {} position {}", name(place.stage), place.layer, position);
-}
-
 class ArmJudge {
  public:
   ArmJudge(const Model& model, const ArmSpec& spec)
@@ -91,13 +88,19 @@ class ArmJudge {
       if (!record.reread) steps_.try_emplace({record.position, record.layer, record.stage}, record.step);
   }
 
+  /// Positions that are compared and whose rows are not judged.
+  void leave_out(int positions, std::string why) {
+    sum_.unjudged += positions;
+    if (positions > 0 && sum_.first_unjudged.empty()) sum_.first_unjudged = std::move(why);
+  }
+
   isolate::LocalJudgement result() {
     isolate::LocalJudgement out;
     out.rows = sum_.rows;
     out.unjudged = sum_.unjudged;
     out.first_unjudged = sum_.first_unjudged;
     out.worst_ratio = sum_.worst_ratio;
-    if (sum_.worst_ratio > 0) out.worst = place_text(sum_.worst, sum_.worst_position);
+    if (sum_.worst_ratio > 0) out.worst = isolate::place(sum_.worst.stage, sum_.worst.layer, sum_.worst_position);
     for (const audit::GuiltyRow& row : sum_.guilty)
       add(row.place, row.position, ratio_of(row.error), said(row.error), std::nullopt);
     for (auto& [key, finding] : findings_) {
@@ -155,6 +158,11 @@ isolate::LocalPair judge_locally(AlignedRun& run, const RunContext& context,
     if (on_layers) on_layers(group.front(), n_layers);
     a.judge(run.run_whole('a', group), group, positions);
     b.judge(run.run_whole('b', group), group, positions);
+  }
+  for (ArmJudge* arm : {&a, &b}) {
+    arm->leave_out(run.first_row(), "slots of positions before the context shift");
+    if (run.span_differs() > 0)
+      arm->leave_out(run.n_positions() - run.n_prompt(), "rows of the span, which arm A computed in a prefill of other bits");
   }
   return {a.result(), b.result()};
 }

@@ -43,7 +43,6 @@ void replace_input(const Scene& scene, std::size_t which, const Emit& emit) {
 }
 
 void propose_input(const Scene& scene, const Emit& emit) {
-  // A product of a large matrix is too dear to try with every row, but its input's own stage at other positions is not.
   for (std::size_t which = 0; which < scene.right.inputs.size(); ++which) replace_input(scene, which, emit);
 }
 
