@@ -93,7 +93,8 @@ RecorderOptions AlignedRun::options(const std::set<RecordKey>& also) const {
   RecorderOptions options;
   options.stages = context_.experiment.stages;
   if (!context_.experiment.layers.all)
-    for (const int layer : context_.experiment.layers.resolve(context_.model_a.config.n_layers)) options.layers.push_back(layer);
+    for (const int layer : context_.experiment.layers.resolve(context_.model_a.config.n_layers))
+      options.layers.push_back(layer);
   options.sample = context_.experiment.sample;
   options.detail_from = n_prompt_ - 1;
   options.detail_also = also;
@@ -131,6 +132,7 @@ std::unique_ptr<Arm> AlignedRun::start(const Model& model, const ArmSpec& spec, 
   capacity = std::max(capacity, static_cast<std::int32_t>(prefix_.size()));
   auto arm = std::make_unique<Arm>(model, spec, capacity, n_prompt_, context_.weights);
   if (header) arm->record(std::move(*header), options(also));
+  if (!right_.empty()) arm->substitute(right_, tokens_);
   if (prefix_.empty()) return arm;
   arm->prefill(prefix_, 0, kNoLogits, {});
   arm->context_shift(context_.experiment.shift->keep, context_.experiment.shift->discard);
@@ -159,6 +161,7 @@ Capture AlignedRun::run_a(const std::set<RecordKey>& also) {
   const auto exact = start(c.model_a, c.arm_a, n_prompt_, header('a'), also);
   exact->prefill(rows_until(n_prompt_), first_, first_logits(), {});
   Capture capture = exact->take_capture();
+  not_substituted_ += exact->not_substituted();
   full_a_ = exact->full_tensors();
   effects_a_ = exact->fault_effects();
   if (c.experiment.exp != isolate::ExpMode::aligned || n_all == n_prompt_) return capture;
@@ -168,6 +171,7 @@ Capture AlignedRun::run_a(const std::set<RecordKey>& also) {
   spanned->prefill(rows_until(n_all), first_, first_logits(), {});
   add_counts(effects_a_, spanned->fault_effects());
   Capture longer = spanned->take_capture();
+  not_substituted_ += spanned->not_substituted();
   capture.fault_effects = std::accumulate(effects_a_.begin(), effects_a_.end(), std::int64_t{0});
   const HashByKey exact_rows = hashes(capture);
   span_differs_ = 0;
@@ -205,6 +209,7 @@ Capture AlignedRun::run_b(const std::set<RecordKey>& also) {
   }
   full_b_ = arm_b_->full_tensors();
   effects_b_ = arm_b_->fault_effects();
+  not_substituted_ += arm_b_->not_substituted();
   return arm_b_->take_capture();
 }
 
@@ -224,15 +229,19 @@ isolate::PromptPair AlignedRun::run() {
   return pair;
 }
 
-WholeRun AlignedRun::run_whole(char arm, const std::vector<std::int32_t>& layers) {
+WholeRun AlignedRun::run_whole(char arm, const std::vector<std::int32_t>& layers, const RightRows& right) {
   whole_layers_ = layers;
   if (layers.front() > 0) whole_layers_->push_back(layers.front() - 1);
   FullTensors& full = arm == 'a' ? full_a_ : full_b_;
   FullTensors kept = std::exchange(full, {});
+  right_ = right;
+  not_substituted_ = 0;
   WholeRun run;
   run.capture = arm == 'a' ? run_a({}) : run_b({});
   run.tensors = std::exchange(full, std::move(kept));
+  run.not_substituted = not_substituted_;
   whole_layers_.reset();
+  right_.clear();
   return run;
 }
 

@@ -35,6 +35,7 @@ void add_counts(std::vector<std::int64_t>& sums, const std::vector<std::int64_t>
 struct WholeRun {
   Capture capture;
   FullTensors tensors;
+  std::int64_t not_substituted = 0;  // rows that were to get their right values and lacked an input
 };
 
 /// One prompt through both arms (docs/architecture.md, "Aligned mode"). E1: arm A prefills all n tokens; arm B prefills n-1 and
@@ -50,9 +51,9 @@ class AlignedRun {
   isolate::PromptPair run();
   /// Arm B's decode step at spec.position again, perturbed.
   Capture control(const isolate::ControlSpec& spec);
-  /// Arm 'a' or 'b' once more, after run(): every row of every stage of `layers` and of the layer before them is kept whole, and
-  /// what a row's op read is recorded.
-  WholeRun run_whole(char arm, const std::vector<std::int32_t>& layers);
+  /// Arm 'a' or 'b' once more, after run(): every row of every stage of `layers` and of the layer before them is kept whole,
+  /// and what a row's op read is recorded. The rows `right` get their right values (cli/substitution.h).
+  WholeRun run_whole(char arm, const std::vector<std::int32_t>& layers, const RightRows& right = {});
 
   /// Elements that each fault changed: of arm A, of arm B.
   const std::vector<std::int64_t>& effects_a() const { return effects_a_; }
@@ -92,6 +93,8 @@ class AlignedRun {
   std::map<std::int32_t, Arm::Snapshot> snapshots_;  // of arm B, before the decode step of a position
   FullTensors full_a_, full_b_;
   std::optional<std::vector<std::int32_t>> whole_layers_;  // while run_whole() runs
+  RightRows right_;                                        // the same
+  std::int64_t not_substituted_ = 0;                       // the same
   std::vector<std::int64_t> effects_a_, effects_b_;
   std::int64_t span_differs_ = 0;
 };

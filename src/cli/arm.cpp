@@ -48,7 +48,8 @@ Arm::Arm(const Model& model, const ArmSpec& spec, std::int32_t capacity, std::in
       route_(make_cpu_ops({.routes = spec.plan.routes(1), .isa = spec.isa, .pool = pool_})),
       recording_(*route_),
       faulty_(recording_, *route_, {model, n_prompt, spec.chunk, spec.batch}, spec.faults),
-      session_(model, spec.plan, faulty_, kv_) {}
+      substituting_(faulty_, model),
+      session_(model, spec.plan, substituting_, kv_) {}
 
 void Arm::record(Capture header, RecorderOptions options) {
   header.n_prompt = n_prompt_;

@@ -10,6 +10,7 @@
 #include <string_view>
 #include <vector>
 
+#include "cli/substitution.h"
 #include "engine/kv_cache.h"
 #include "engine/plan.h"
 #include "engine/session.h"
@@ -44,12 +45,19 @@ void refuse_idle_faults(const ArmSpec& spec, const std::vector<std::int64_t>& ef
 /// counts.
 std::int32_t companion_token(std::int32_t token, std::int32_t seq, std::int32_t position, std::int32_t vocab_size);
 
-/// One arm over one prompt: FaultyOps(RecordingOps(routes)) over one cache. With a batch, every forward call computes the same
-/// positions of all sequences, position by position; sequence 0 alone is recorded and gets logits.
+/// One arm over one prompt: SubstitutingOps(FaultyOps(RecordingOps(routes))) over one cache. With a batch, every forward call
+/// computes the same positions of all sequences, position by position; sequence 0 alone is recorded and gets logits.
 class Arm {
  public:
   /// `capacity` positions are kept in the cache. `n_prompt` resolves a fault's position -1.
   Arm(const Model& model, const ArmSpec& spec, std::int32_t capacity, std::int32_t n_prompt, WeightHashes& weights);
+
+  /// From now on the chosen rows of sequence 0 get their right values (cli/substitution.h); `tokens` by position.
+  void substitute(RightRows rows, std::vector<std::int32_t> tokens) {
+    substituting_.substitute(std::move(rows), std::move(tokens));
+  }
+  /// Chosen rows that stayed as they were, for want of an input.
+  std::int64_t not_substituted() const { return substituting_.left(); }
 
   /// What is recorded from now on; until then nothing is. The recorder starts empty.
   void record(Capture header, RecorderOptions options);
@@ -94,6 +102,7 @@ class Arm {
   std::unique_ptr<Recorder> recorder_;
   RecordingOps recording_;
   FaultyOps faulty_;
+  SubstitutingOps substituting_;
   Session session_;
   bool recording_on_ = false;
 };

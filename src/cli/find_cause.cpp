@@ -1,85 +1,162 @@
 #include "cli/find_cause.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
+#include <map>
+#include <optional>
+#include <set>
+#include <utility>
 
-#include "audit/examine.h"
-#include "audit/hypothesis.h"
-#include "audit/local_error.h"
-#include "cli/file_contract.h"
-#include "cli/kept_rows.h"
+#include "cli/arm_judge.h"
 
 namespace greta::cli {
 namespace {
 
-constexpr std::size_t kMostPrompts = 3;
-constexpr double kNear = 0.5;  // of the error left: a candidate that explains less is not worth ranking
-
-/// What explains one guilty row, nearest first; nothing where the row is within its bound or cannot be taken apart.
-std::vector<audit::Explained> explain_at(AlignedRun& run, char arm, const Model& model, const isolate::StageRow& at) {
-  const audit::ModelContract contract = contract_of(model);
-  const FileTensors tensors(*model.file);
-  const int layer = once_per_token(at.stage) ? contract.n_layers : at.layer;
-  std::vector<std::int32_t> layers{std::min(layer, contract.n_layers - 1)};
-  layers.push_back((layers.front() + 1) % contract.n_layers);  // a wrong index or stride may lead there
-  const WholeRun whole = run.run_whole(arm, layers);
-  const KeptRows rows(whole.capture, whole.tensors);
-  const audit::Contract both{contract, tensors};
-  const audit::Place place{at.stage, layer};
-  const auto op = audit::op_of(both, rows, place);
-  const auto actual = rows.row(at.stage, layer, at.position);
-  if (!op || actual.empty()) return {};
-  const std::vector<std::int32_t>& tokens = whole.capture.tokens;
-  const auto right = audit::right_case(both, rows, *op, place, at.position, tokens[static_cast<std::size_t>(at.position)]);
-  if (!right.row) return {};
-  const audit::Arithmetic arithmetic = audit::arithmetic_of(rows.route(at.stage, layer), *right.row);
-  const audit::Estimate due = audit::estimate(*right.row, arithmetic);
-  if (!audit::judge(due, actual).guilty()) return {};
-  return audit::explain({both, rows, tokens, *right.row, actual, due}, arithmetic);
+constexpr std::size_t kMostOthers = 4;
+/// The layers whose rows a search looks through: a wrong index or stride may lead to the next one.
+std::vector<std::int32_t> layers_about(int layer, int n_layers) {
+  std::vector<std::int32_t> layers{std::min(layer, n_layers - 1)};
+  if (n_layers > 1) layers.push_back((layers.front() + 1) % n_layers);
+  return layers;
 }
 
-std::vector<std::string> texts(const std::vector<audit::Explained>& all) {
-  std::vector<std::string> out;
-  for (const audit::Explained& one : all)
-    if (one.reproduces || one.distance < kNear)
-      out.push_back(
-          fmt::format("{} ({})", one.text(),
-                      one.reproduces ? std::string("reproduces it") : fmt::format("leaves {:.2g} of the error", one.distance)));
+/// Positions of arm B's rows that differ from arm A's, ascending.
+std::vector<int> differing_positions(const isolate::PromptPair& pair) {
+  std::map<RecordKey, Hash128> in_a;
+  for (const StageRecord& record : pair.a.records)
+    if (!record.reread && record.exposure == Exposure::exposed)
+      in_a.emplace(RecordKey{record.position, record.layer, record.stage}, record.print.hash);
+  std::set<int> positions;
+  for (const StageRecord& record : pair.b.records) {
+    const auto met = in_a.find({record.position, record.layer, record.stage});
+    if (met != in_a.end() && met->second != record.print.hash) positions.insert(record.position);
+  }
+  return {positions.begin(), positions.end()};
+}
+
+/// One arm of one prompt under suspicion.
+class Suspect {
+ public:
+  Suspect(const DivergedPrompt& prompt, const RunContext& context, char arm)
+      : prompt_(prompt),
+        model_(arm == 'a' ? context.model_a : context.model_b),
+        spec_(arm == 'a' ? context.arm_a : context.arm_b),
+        arm_(arm) {
+    // Where arms claim equal bits, a row that is equal to the other arm's is not under suspicion.
+    if (prompt.outcome.bit_equality_claimed) {
+      positions_ = differing_positions(prompt.pair);
+    } else {
+      for (int p = prompt.run.first_row(); p < prompt.run.n_positions(); ++p) positions_.push_back(p);
+    }
+  }
+
+  /// Whether the row is guilty. Judges the arm at the first call.
+  const RightRows& guilty() {
+    if (!guilty_) guilty_ = judged({}).guilty();
+    return *guilty_;
+  }
+
+  SceneRows scene(const isolate::StageRow& row, bool reread) {
+    const int layer = once_per_token(row.stage) ? model_.config.n_layers : row.layer;
+    SceneRows scene;
+    scene.at = {prompt_.outcome.id, arm_, {row.stage, layer, row.position}};
+    scene.reread = reread;
+    scene.rows = prompt_.run.run_whole(arm_, layers_about(layer, model_.config.n_layers));
+    scene.tokens = scene.rows.capture.tokens;
+    return scene;
+  }
+  const Model& model() const { return model_; }
+
+  /// Runs the arm with right values in all its guilty rows.
+  isolate::Substitution substitute() {
+    isolate::Substitution out;
+    out.rows = static_cast<std::int64_t>(guilty().size());
+    if (out.rows == 0) return out;
+    std::int64_t left = 0;
+    const ArmJudge judge = judged(guilty(), &left);
+    out.guilty = static_cast<std::int64_t>(judge.guilty().size());
+    out.left = left + judge.unjudged();
+    return out;
+  }
+
+ private:
+  ArmJudge judged(const RightRows& right, std::int64_t* left = nullptr) {
+    ArmJudge judge(model_, spec_, right);
+    for (const auto& group : layer_groups(model_.config, prompt_.run.n_positions())) {
+      const WholeRun run = prompt_.run.run_whole(arm_, group, right);
+      judge.judge(run, group, positions_);
+      if (left != nullptr) *left = run.not_substituted;
+    }
+    return judge;
+  }
+
+  const DivergedPrompt& prompt_;
+  const Model& model_;
+  const ArmSpec& spec_;
+  char arm_;
+  std::vector<int> positions_;
+  std::optional<RightRows> guilty_;
+};
+
+struct Searched {
+  isolate::Cause cause;
+  SceneRows scene;
+};
+
+Searched search_at(Suspect& suspect, const isolate::Mismatch& mismatch) {
+  Searched out;
+  out.scene = suspect.scene({mismatch.stage, mismatch.layer, mismatch.position}, mismatch.reread);
+  const KeptRows rows(out.scene.rows.capture, out.scene.rows.tensors);
+  std::string missing;
+  out.cause = cause_of(explain_scene(rows, out.scene.tokens, out.scene.at.row, out.scene.reread, suspect.model(), missing));
+  out.cause.at = out.scene.at;
   return out;
+}
+
+/// The arm that is to blame for the prompt's first mismatch: B, unless its row is as it should be and A's is not.
+char arm_to_blame(const DivergedPrompt& prompt, const RunContext& context) {
+  if (prompt.outcome.local)
+    return prompt.outcome.local->b.guilty.empty() && !prompt.outcome.local->a.guilty.empty() ? 'a' : 'b';
+  const isolate::Mismatch& first = *prompt.outcome.first;
+  const int layer = once_per_token(first.stage) ? context.model_a.config.n_layers : first.layer;
+  const RecordKey key{first.position, layer, first.stage};
+  for (const char arm : {'b', 'a'})
+    if (Suspect(prompt, context, arm).guilty().contains(key)) return arm;
+  return 'b';
 }
 
 }  // namespace
 
-isolate::Cause find_cause(const isolate::Outcome& outcome, const std::vector<std::unique_ptr<AlignedRun>>& runs,
-                          const std::vector<std::string>& ids, const RunContext& context) {
-  isolate::Cause cause;
-  cause.state = isolate::CauseState::unexplained;
-  bool named = true;
-  std::size_t searched = 0;
-  for (const isolate::PromptOutcome& prompt : outcome.prompts) {
-    if (prompt.judgement.verdict() != isolate::Verdict::diverged || !prompt.first || prompt.first->reread) continue;
-    if (searched == kMostPrompts) break;
-    const auto run = std::find(ids.begin(), ids.end(), prompt.id) - ids.begin();
-    const bool in_a = prompt.local && prompt.local->b.guilty.empty() && !prompt.local->a.guilty.empty();
-    const auto found =
-        explain_at(*runs[static_cast<std::size_t>(run)], in_a ? 'a' : 'b', in_a ? context.model_a : context.model_b,
-                   {prompt.first->stage, prompt.first->layer, prompt.first->position});
-    const bool alone = !found.empty() && found[0].reproduces && std::none_of(found.begin(), found.end(), [&](const auto& one) {
-      return one.reproduces && one.hypothesis != found[0].hypothesis;
-    });
-    if (searched++ == 0) {
-      cause.candidates = texts(found);
-      if (!found.empty() && (found[0].reproduces || found[0].distance < kNear)) {
-        cause.name = found[0].hypothesis;
-        cause.params = found[0].params;
-        cause.state = isolate::CauseState::ranked;
+FoundCause find_cause(std::vector<DivergedPrompt> prompts, const RunContext& context) {
+  FoundCause out;
+  out.cause.state = isolate::CauseState::unexplained;
+  isolate::Substitution substitution;
+  bool first = true, agree = true;
+  for (const DivergedPrompt& prompt : prompts) {
+    Suspect suspect(prompt, context, arm_to_blame(prompt, context));
+    Searched searched = search_at(suspect, *prompt.outcome.first);
+    const isolate::Substitution here = suspect.substitute();
+    substitution.rows += here.rows;
+    substitution.guilty += here.guilty;
+    substitution.left += here.left;
+    agree = agree && here.agrees();
+    out.scenes.push_back(std::move(searched.scene));
+    if (std::exchange(first, false)) {
+      out.cause = std::move(searched.cause);
+      for (const isolate::Mismatch& other : prompt.outcome.minimal) {
+        const isolate::Mismatch& headline = *prompt.outcome.first;
+        const bool same = other.stage == headline.stage && other.layer == headline.layer;
+        if (same || out.cause.others.size() == kMostOthers) continue;
+        out.cause.others.push_back(search_at(suspect, other).cause);
       }
+    } else if (searched.cause.state != isolate::CauseState::named || searched.cause.name != out.cause.name) {
+      if (out.cause.state == isolate::CauseState::named) out.cause.state = isolate::CauseState::ranked;
     }
-    named = named && alone && found[0].hypothesis == cause.name;
   }
-  if (searched > 0 && named) cause.state = isolate::CauseState::named;
-  return cause;
+  out.cause.substitution = substitution;
+  if (out.cause.state != isolate::CauseState::named) return out;
+  out.cause.confirmed = agree;
+  if (!agree) out.cause.state = isolate::CauseState::withdrawn;
+  return out;
 }
 
 }  // namespace greta::cli

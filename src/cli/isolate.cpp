@@ -270,12 +270,17 @@ int run(const Options& options, const Program& program) {
     }
     return std::nullopt;
   };
+  FoundCause found;
   isolate::Outcome outcome = isolate::judge(pairs, experiment, info, control, isolate::difference, local);
   if (outcome.verdict() == isolate::Verdict::diverged && !options.no_bounds) {
     if (terminal) fmt::print(stderr, "\r\033[Ksearching the cause");
-    std::vector<std::string> ids;
-    for (const TokenizedPrompt& prompt : prompts) ids.push_back(prompt.id);
-    outcome.cause = find_cause(outcome, runs, ids, context);
+    constexpr std::size_t kMostPrompts = 3;
+    std::vector<DivergedPrompt> diverged;
+    for (std::size_t i = 0; i < outcome.prompts.size() && diverged.size() < kMostPrompts; ++i)
+      if (outcome.prompts[i].judgement.verdict() == isolate::Verdict::diverged && outcome.prompts[i].first)
+        diverged.push_back({outcome.prompts[i], pairs[i], *runs[i]});
+    found = find_cause(std::move(diverged), context);
+    outcome.cause = found.cause;
   }
   if (terminal) fmt::print(stderr, "\r\033[K");
 

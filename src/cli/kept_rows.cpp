@@ -8,20 +8,29 @@ KeptRows::KeptRows(const Capture& capture, const FullTensors& tensors) {
   for (const StageRecord& record : capture.records)
     if (record.dtype) kinds_.emplace(Place{record.layer, record.stage}, Kind{*record.dtype, record.route});
   for (const auto& [place, tensor] : tensors) {
-    auto& rows = rows_[place];
-    for (const auto& [position, bytes] : tensor.rows) {
-      std::vector<double>& row = rows[position];
-      row.resize(bytes.size() / static_cast<std::size_t>(row_bytes(tensor.dtype, 1)));
-      widen_row(tensor.dtype, bytes.data(), static_cast<std::int64_t>(row.size()), row.data());
+    for (const auto& [from, to] : {std::pair(&tensor.rows, &rows_[place]), std::pair(&tensor.rereads, &rereads_[place])}) {
+      for (const auto& [position, bytes] : *from) {
+        std::vector<double>& row = (*to)[position];
+        row.resize(bytes.size() / static_cast<std::size_t>(row_bytes(tensor.dtype, 1)));
+        widen_row(tensor.dtype, bytes.data(), static_cast<std::int64_t>(row.size()), row.data());
+      }
     }
   }
 }
 
-std::span<const double> KeptRows::row(Stage stage, int layer, int position) const {
-  const auto rows = rows_.find({layer, stage});
-  if (rows == rows_.end()) return {};
+std::span<const double> KeptRows::at(const Table& table, Place place, int position) {
+  const auto rows = table.find(place);
+  if (rows == table.end()) return {};
   const auto row = rows->second.find(position);
   return row == rows->second.end() ? std::span<const double>() : row->second;
+}
+
+std::span<const double> KeptRows::row(Stage stage, int layer, int position) const {
+  return at(rows_, {layer, stage}, position);
+}
+
+std::span<const double> KeptRows::reread(Stage stage, int layer, int position) const {
+  return at(rereads_, {layer, stage}, position);
 }
 
 std::optional<DType> KeptRows::dtype(Stage stage, int layer) const {

@@ -22,6 +22,8 @@ class KeptRows final : public audit::Rows {
   std::optional<DType> dtype(Stage stage, int layer) const override;
   std::string_view route(Stage stage, int layer) const override;
   std::vector<int> positions(Stage stage, int layer) const override;
+  /// A KV slot as the first later step that found it changed found it; empty: none did.
+  std::span<const double> reread(Stage stage, int layer, int position) const;
 
  private:
   struct Kind {
@@ -29,7 +31,10 @@ class KeptRows final : public audit::Rows {
     std::string route;
   };
   using Place = std::pair<std::int32_t, Stage>;
-  std::map<Place, std::map<int, std::vector<double>>> rows_;
+  using Table = std::map<Place, std::map<int, std::vector<double>>>;
+  static std::span<const double> at(const Table& table, Place place, int position);
+
+  Table rows_, rereads_;
   std::map<Place, Kind> kinds_;
 };
 

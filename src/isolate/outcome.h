@@ -167,13 +167,29 @@ struct Collapse {
 
 enum class CauseState : std::uint8_t { none, unexplained, ranked, named, withdrawn };
 std::string_view name(CauseState state);
+/// A guilty row.
+struct CausePlace {
+  std::string prompt;
+  char arm = 'b';
+  StageRow row;
+};
+/// What became of an arm that was run again with right values in its guilty rows.
+struct Substitution {
+  std::int64_t rows = 0;    // that got right values
+  std::int64_t guilty = 0;  // rows that are still guilty
+  std::int64_t left = 0;    // rows that could not be computed or judged
+  bool agrees() const { return rows > 0 && guilty == 0 && left == 0; }
+};
 /// Filled by the audit; without one a divergence is `unexplained`.
 struct Cause {
   CauseState state = CauseState::none;
   std::string name;
   std::vector<std::pair<std::string, std::string>> params;
-  bool confirmed = false;
+  bool confirmed = false;  // named, and with the right values the arm agrees
   std::vector<std::string> candidates;
+  std::optional<CausePlace> at;
+  std::optional<Substitution> substitution;
+  std::vector<Cause> others;  // of mismatches that the headline does not explain
 
   /// "epsilon eps=1e-06".
   std::string text() const;

@@ -24,12 +24,11 @@ double value_at(const std::byte* row, DType dtype, std::size_t i) {
   return static_cast<double>(reinterpret_cast<const float*>(row)[i]);
 }
 
-/// As stored; a row of blocks as its values, exactly (F64 for quantised activations, else F32), since files of tensors hold single
-/// elements.
-void keep_whole(FullTensor& full, std::int32_t position, const TensorView& output, std::int64_t r) {
+/// As stored; a row of blocks as its values, exactly (F64 for quantised activations, else F32), since files of tensors hold
+/// single elements.
+void keep_whole(FullTensor& full, std::vector<std::byte>& row, const TensorView& output, std::int64_t r) {
   const bool blocks = dtype_info(output.dtype).block_elems > 1;
   full.dtype = output.dtype == DType::q8_f32 ? DType::f64 : blocks ? DType::f32 : output.dtype;
-  std::vector<std::byte>& row = full.rows[position];
   row.resize(static_cast<std::size_t>(row_bytes(full.dtype, output.cols(r))));
   if (output.dtype == DType::q8_f32) {
     std::vector<double> values(static_cast<std::size_t>(output.cols(r)));
@@ -235,8 +234,13 @@ void Recorder::record_row(Stage stage, int layer, const TensorView& output, std:
   produced_[packed(stage, layer, key.position)] = record.print.hash;
   attach_operands(key, whole, record);
   if (stage == Stage::logits) record_logits(output, r, record.print.hash);
-  if (options_.full && !reread) {
-    keep_whole(full_[{layer, stage}], key.position, output, r);
+  if (options_.full) {
+    FullTensor& full = full_[{layer, stage}];
+    if (!reread) {
+      keep_whole(full, full.rows[key.position], output, r);
+    } else if (!full.rereads.contains(key.position)) {
+      keep_whole(full, full.rereads[key.position], output, r);
+    }
   }
   capture_.records.push_back(std::move(record));
 }

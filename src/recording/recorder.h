@@ -45,6 +45,7 @@ struct RecorderOptions {
 struct FullTensor {
   DType dtype = DType::f32;
   std::map<std::int32_t, std::vector<std::byte>> rows;
+  std::map<std::int32_t, std::vector<std::byte>> rereads;  // KV slots that a later step found changed, as it found them first
 };
 using FullTensors = std::map<std::pair<std::int32_t, Stage>, FullTensor>;
 

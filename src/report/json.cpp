@@ -96,12 +96,29 @@ Json prompt_json(const Outcome& outcome, const PromptOutcome& prompt) {
           {"local", prompt.local ? Json{{"a", local_json(prompt.local->a)}, {"b", local_json(prompt.local->b)}} : Json()}};
 }
 
+Json cause_place_json(const isolate::CausePlace& at) {
+  return {{"prompt", at.prompt},
+          {"arm", std::string(1, at.arm)},
+          {"stage", name(at.row.stage)},
+          {"layer", at.row.layer},
+          {"position", at.row.position}};
+}
+
+Json substitution_json(const isolate::Substitution& run) {
+  return {{"rows", run.rows}, {"guilty", run.guilty}, {"left", run.left}, {"agrees", run.agrees()}};
+}
+
 Json cause_json(const isolate::Cause& cause) {
+  Json others = Json::array();
+  for (const isolate::Cause& other : cause.others) others.push_back(cause_json(other));
   return {{"state", isolate::name(cause.state)},
           {"name", cause.name.empty() ? Json() : Json(cause.name)},
           {"params", pairs(cause.params)},
           {"confirmed", cause.confirmed},
-          {"candidates", cause.candidates}};
+          {"candidates", cause.candidates},
+          {"at", cause.at ? cause_place_json(*cause.at) : Json()},
+          {"substitution", cause.substitution ? substitution_json(*cause.substitution) : Json()},
+          {"others", others}};
 }
 
 }  // namespace

@@ -4,6 +4,7 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <cctype>
 
 #include "report/say.h"
 #include "report/words.h"
@@ -366,6 +367,10 @@ std::string conclusion(const Outcome& outcome, bool es) {
               : "The cause is unexplained: this run says where the error enters, not why.\n";
   else
     out += say(es, "Causa ({}): `{}`.\n", "Cause ({}): `{}`.\n", isolate::name(outcome.cause.state), outcome.cause.text());
+  if (std::string said = confirmation(outcome.cause, es ? Language::spanish : Language::english); !said.empty()) {
+    said.front() = static_cast<char>(std::toupper(static_cast<unsigned char>(said.front())));
+    out += said + ".\n";
+  }
   return out;
 }
 

@@ -104,6 +104,25 @@ std::string tops(const PromptOutcome& prompt) {
   return fmt::format("top-1       {}: A {}; B {}\n", prompt.id, one(prompt.top_a), one(prompt.top_b));
 }
 
+/// The cause, the causes of independent mismatches, and whether the arm is right with right values.
+std::string cause_lines(const isolate::Cause& cause) {
+  if (cause.state == isolate::CauseState::none) return "";
+  const auto line = [](const isolate::Cause& one) {
+    std::string out(isolate::name(one.state));
+    if (!one.name.empty()) out += ": " + one.text();
+    if (one.at)
+      out +=
+          fmt::format(", at {} of arm {}", place(one.at->row.stage, one.at->row.layer, one.at->row.position, Language::english),
+                      one.at->arm == 'a' ? 'A' : 'B');
+    return out;
+  };
+  std::string out = fmt::format("cause       {}\n", line(cause));
+  for (const isolate::Cause& other : cause.others) out += fmt::format("            and {}\n", line(other));
+  if (const std::string said = confirmation(cause, Language::english); !said.empty())
+    out += fmt::format("            {}\n", said);
+  return out;
+}
+
 }  // namespace
 
 std::string text(const Outcome& outcome) {
@@ -130,8 +149,7 @@ std::string text(const Outcome& outcome) {
   out += fmt::format("verdict     {} ({}), exit {}\n", isolate::name(outcome.verdict()),
                      isolate::name(outcome.judgement.reason), outcome.exit_code());
   out += fmt::format("            {}\n            {}\n", outcome.judgement.detail, isolate::explain(outcome.judgement.reason));
-  if (!outcome.cause.name.empty())
-    out += fmt::format("cause       {}: {}\n", isolate::name(outcome.cause.state), outcome.cause.text());
+  out += cause_lines(outcome.cause);
   if (!outcome.run.run_dir.empty()) out += fmt::format("artefacts   {}\n", outcome.run.run_dir);
   out += fmt::format("next        {}\n", outcome.next_command);
   return out;

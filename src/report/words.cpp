@@ -150,6 +150,21 @@ std::string collapse(const isolate::Outcome& outcome, Language language) {
              "No collapse: {} of {} prompts give token {} at `decode0`.", found.rows, measured, found.id);
 }
 
+std::string confirmation(const isolate::Cause& cause, Language language) {
+  if (!cause.substitution || cause.substitution->rows == 0) return "";
+  const isolate::Substitution& run = *cause.substitution;
+  const bool es = language == Language::spanish;
+  if (run.agrees())
+    return say(es, "con los valores correctos en {} filas, puestos a través de las operaciones, el brazo coincide",
+               "with the right values in {} rows, put there through the ops, the arm agrees", run.rows);
+  return say(
+      es,
+      "con los valores correctos en {} filas el brazo no coincide aún: {} filas siguen fuera de su cota y {} no se juzgaron",
+      "with the right values in {} rows the arm does not agree yet: {} rows are still beyond their bounds and {} were not "
+      "judged",
+      run.rows, run.guilty, run.left);
+}
+
 std::string controls(const isolate::Outcome& outcome, Language language) {
   const bool es = spanish(language);
   if (outcome.controls.empty()) return es ? "no se inyectó ninguno" : "none was planted";

@@ -27,6 +27,8 @@ std::string measures(const isolate::Difference& difference, Language language);
 std::string explanation(isolate::Reason reason, Language language);
 /// One sentence on the collapse: value, token, how many of how many prompts, how the token was found.
 std::string collapse(const isolate::Outcome& outcome, Language language);
+/// What became of the arm that was run again with right values in its guilty rows; empty where that was not done.
+std::string confirmation(const isolate::Cause& cause, Language language);
 /// How many controls were found, how they were planted, and the first that was not.
 std::string controls(const isolate::Outcome& outcome, Language language);
 

@@ -1,0 +1,132 @@
+#include "cli/arm_judge.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cmath>
+#include <limits>
+#include <thread>
+#include <utility>
+
+#include "cli/kept_rows.h"
+#include "isolate/align.h"
+
+namespace greta::cli {
+namespace {
+
+/// Bytes of kept rows, as stored and as float64, that one group of layers may take.
+constexpr double kGroupBytes = 5e8;
+
+std::vector<audit::Place> places_of(int layer, int n_layers) {
+  std::vector<audit::Place> places;
+  for (const Stage stage : all_stages())
+    if (once_per_token(stage) == (layer == n_layers)) places.push_back({stage, layer});
+  return places;
+}
+
+std::string said(const audit::LocalError& error) {
+  const auto common = [](const char* what, const audit::CommonError& e) {
+    return fmt::format("the row is off by a common {} of {:.3g}, bound {:.3g}", what, e.error, e.bound);
+  };
+  if (error.over > 0)
+    return fmt::format("element {} is off by {:.3g}, bound {:.3g} ({} of {} elements beyond theirs)", error.element,
+                       error.error, error.bound, error.over, error.judged);
+  return error.scale.over() ? common("factor", error.scale) : common("offset", error.offset);
+}
+
+double ratio_of(const audit::LocalError& error) {
+  return std::isnan(error.ratio) ? std::numeric_limits<double>::infinity()
+                                 : std::max({error.ratio, error.scale.ratio, error.offset.ratio});
+}
+
+}  // namespace
+
+std::vector<std::vector<std::int32_t>> layer_groups(const ModelConfig& config, std::int64_t positions) {
+  const double widths = 9.0 * config.d_model + 4.0 * config.n_heads * config.head_dim +
+                        5.0 * config.n_kv_heads * config.head_dim + 3.0 * config.d_ff +
+                        2.0 * config.n_heads * static_cast<double>(positions);
+  const double layer_bytes = widths * static_cast<double>(positions) * (sizeof(float) + sizeof(double));
+  const auto size = std::max(1, static_cast<int>(std::min(kGroupBytes / layer_bytes, 1e6)));
+  std::vector<std::vector<std::int32_t>> groups;
+  for (int layer = 0; layer < config.n_layers; ++layer) {
+    if (layer % size == 0) groups.emplace_back();
+    groups.back().push_back(layer);
+  }
+  return groups;
+}
+
+void ArmJudge::judge(const WholeRun& run, const std::vector<std::int32_t>& group, const std::vector<int>& positions) {
+  const KeptRows rows(run.capture, run.tensors);
+  const audit::ArmRows arm{rows, run.capture.tokens};
+  std::vector<int> layers(group.begin(), group.end());
+  if (layers.back() == n_layers_ - 1) layers.push_back(n_layers_);
+  std::vector<audit::Examination> found(layers.size());
+  std::atomic<std::size_t> next{0};
+  const auto work = [&] {
+    for (std::size_t i = next++; i < layers.size(); i = next++)
+      found[i] = audit::examine({contract_, tensors_}, arm, places_of(layers[i], n_layers_), positions);
+  };
+  std::vector<std::jthread> helpers;
+  for (int t = 1; t < spec_.threads; ++t) helpers.emplace_back(work);
+  work();
+  helpers.clear();
+  for (const StageRecord& record : run.capture.records)
+    if (!record.reread) steps_.try_emplace({record.position, record.layer, record.stage}, record.step);
+  for (std::size_t i = 0; i < layers.size(); ++i) {
+    for (const audit::GuiltyRow& row : found[i].guilty)
+      add(row.place, row.position, ratio_of(row.error), said(row.error), std::nullopt);
+    sum_ += std::move(found[i]);
+    add_reads(run.capture, layers[i]);
+  }
+}
+
+void ArmJudge::leave_out(int positions, std::string why) {
+  sum_.unjudged += positions;
+  if (positions > 0 && sum_.first_unjudged.empty()) sum_.first_unjudged = std::move(why);
+}
+
+isolate::LocalJudgement ArmJudge::result() const {
+  isolate::LocalJudgement out;
+  out.rows = sum_.rows;
+  out.unjudged = sum_.unjudged;
+  out.first_unjudged = sum_.first_unjudged;
+  out.worst_ratio = sum_.worst_ratio;
+  if (sum_.worst_ratio > 0) out.worst = isolate::place(sum_.worst.stage, sum_.worst.layer, sum_.worst_position);
+  for (const auto& [key, finding] : findings_) {
+    if (out.guilty.size() < isolate::kMostFindings) out.guilty.push_back(finding);
+    ++out.guilty_rows;
+  }
+  return out;
+}
+
+RightRows ArmJudge::guilty() const {
+  RightRows rows;
+  for (const auto& [order, finding] : findings_) rows.insert({finding.position, finding.layer, finding.stage});
+  return rows;
+}
+
+void ArmJudge::add(audit::Place place, int position, double ratio, std::string what, std::optional<int> at_step) {
+  const auto known = steps_.find({position, place.layer, place.stage});
+  const int step = at_step.value_or(known == steps_.end() ? 0 : known->second);
+  findings_.try_emplace(Order{step, place.layer, place.stage, position},
+                        isolate::LocalFinding{place.stage, place.layer, position, step, ratio, std::move(what)});
+}
+
+/// What a kernel read and what its producer had written, byte for byte.
+void ArmJudge::add_reads(const Capture& capture, int layer) {
+  const double beyond = std::numeric_limits<double>::infinity();
+  for (const StageRecord& record : capture.records) {
+    if (record.layer != layer) continue;
+    if (record.reread)
+      add({record.stage, layer}, record.position, beyond, "the slot changed after it was written", record.step);
+    if (right_.contains({record.position, record.layer, record.stage})) continue;
+    for (const OperandRecord& operand : record.operands)
+      if (operand.hash && operand.producer_hash && *operand.hash != *operand.producer_hash && operand.producer_stage)
+        add({record.stage, layer}, record.position, beyond,
+            fmt::format("operand {} is not what {} wrote at that position", operand.argument, name(*operand.producer_stage)),
+            record.step);
+  }
+}
+
+}  // namespace greta::cli
