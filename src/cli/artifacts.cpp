@@ -4,6 +4,7 @@
 
 #include <span>
 
+#include "cli/scene_files.h"
 #include "isolate/experiment.h"
 #include "report/json.h"
 #include "report/log.h"
@@ -32,7 +33,22 @@ void RunArtifacts::write(const isolate::Outcome& outcome, const std::vector<isol
     directory_.write(fmt::format("{}_{}_{}.log", experiment_, exp, prompt.id), report::prompt_log(outcome, prompt));
   directory_.write(fmt::format("{}_analysis.txt", experiment_), report::tsv(outcome));
   directory_.write("verdict.json", report::verdict_json(outcome));
+  directory_.write("audit.json", report::audit_json(outcome.cause));
   directory_.write("report.md", report::markdown(outcome, language));
+}
+
+void RunArtifacts::write_scenes(const std::vector<SearchedScene>& scenes, const Model& model_a, const std::string& path_a,
+                                const Model& model_b, const std::string& path_b) {
+  const std::filesystem::path directory = directory_.file("audit").parent_path();
+  for (std::size_t i = 0; i < scenes.size(); ++i) {
+    const bool in_a = scenes[i].scene.at.arm == 'a';
+    const Model& model = in_a ? model_a : model_b;
+    write_scene(directory, i, scenes[i].scene,
+                {.path = std::filesystem::absolute(in_a ? path_a : path_b).string(),
+                 .hash = fmt::format("{:016x}", model.file->content_hash()),
+                 .n_layers = model.config.n_layers,
+                 .n_heads = model.config.n_heads});
+  }
 }
 
 void RunArtifacts::write_full(const isolate::PromptPair& pair, const AlignedRun& run, const ModelConfig& config) {

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "cli/aligned_run.h"
+#include "cli/scene.h"
 #include "isolate/outcome.h"
 #include "model/config.h"
 #include "report/markdown.h"
@@ -23,6 +24,9 @@ class RunArtifacts {
   void write(const isolate::Outcome& outcome, const std::vector<isolate::PromptPair>& pairs, report::Language language);
   /// captures/{a,b}/<prompt>/full.safetensors: every recorded row whole.
   void write_full(const isolate::PromptPair& pair, const AlignedRun& run, const ModelConfig& config);
+  /// audit/: what each search for a cause was made from.
+  void write_scenes(const std::vector<SearchedScene>& scenes, const Model& model_a, const std::string& path_a,
+                    const Model& model_b, const std::string& path_b);
   /// Writes the manifest and gives the directory its name. Until then it ends in .incomplete.
   void commit() { directory_.finish(); }
 

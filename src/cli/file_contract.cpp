@@ -11,10 +11,21 @@ const std::byte* row_data(const GgufTensor& tensor, std::int64_t row) {
   return tensor.data + row * row_bytes(*tensor.dtype, tensor.shape[0]);
 }
 
+/// Of Llama 3.1's files; empty where there are none.
+std::vector<float> rope_factors(const Gguf& file, std::int64_t pairs) {
+  constexpr std::string_view kName = "rope_freqs.weight";
+  const FileTensors tensors(file);
+  const auto shape = tensors.find(kName);
+  if (!shape || shape->cols != pairs) return {};
+  std::vector<double> factors(static_cast<std::size_t>(pairs));
+  tensors.row(kName, 0, factors);
+  return {factors.begin(), factors.end()};
+}
+
 }  // namespace
 
-audit::ModelContract contract_of(const Model& model) {
-  const ModelConfig& c = model.config;
+audit::ModelContract contract_of(const Gguf& file) {
+  const ModelConfig c = read_config(file);
   audit::ModelContract out;
   out.n_layers = c.n_layers;
   out.d_model = c.d_model;
@@ -26,7 +37,7 @@ audit::ModelContract contract_of(const Model& model) {
   out.rms_eps = c.rms_eps;
   out.rope_dim = c.rope_dim;
   out.rope_interleaved = c.rope_interleaved;
-  out.rope_freq_factors = model.weights.rope_freq_factors;
+  out.rope_freq_factors = rope_factors(file, c.rope_dim / 2);
   out.embedding_scale = c.embedding_scale;
   out.attention_scale = c.attention_scale;
   out.attention_softcap = c.attention_softcap;

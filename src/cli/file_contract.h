@@ -6,7 +6,9 @@
 
 namespace greta::cli {
 
-audit::ModelContract contract_of(const Model& model);
+/// Throws Error as read_config does.
+audit::ModelContract contract_of(const Gguf& file);
+inline audit::ModelContract contract_of(const Model& model) { return contract_of(*model.file); }
 
 /// Tensors of the mapped file. Valid as long as `file`.
 class FileTensors final : public audit::Tensors {

@@ -12,10 +12,12 @@ namespace greta::cli {
 namespace {
 
 constexpr std::size_t kMostOthers = 4;
-/// The layers whose rows a search looks through: a wrong index or stride may lead to the next one.
+/// The layers whose rows a search looks through: a wrong index or stride may lead to a neighbour, round the end.
 std::vector<std::int32_t> layers_about(int layer, int n_layers) {
-  std::vector<std::int32_t> layers{std::min(layer, n_layers - 1)};
-  if (n_layers > 1) layers.push_back((layers.front() + 1) % n_layers);
+  const int own = std::min(layer, n_layers - 1);
+  std::vector<std::int32_t> layers{own};
+  for (const int other : {(own + 1) % n_layers, (own + n_layers - 1) % n_layers})
+    if (std::find(layers.begin(), layers.end(), other) == layers.end()) layers.push_back(other);
   return layers;
 }
 
@@ -97,18 +99,11 @@ class Suspect {
   std::optional<RightRows> guilty_;
 };
 
-struct Searched {
-  isolate::Cause cause;
-  SceneRows scene;
-};
-
-Searched search_at(Suspect& suspect, const isolate::Mismatch& mismatch) {
-  Searched out;
+SearchedScene search_at(Suspect& suspect, const isolate::Mismatch& mismatch) {
+  SearchedScene out;
   out.scene = suspect.scene({mismatch.stage, mismatch.layer, mismatch.position}, mismatch.reread);
-  const KeptRows rows(out.scene.rows.capture, out.scene.rows.tensors);
   std::string missing;
-  out.cause = cause_of(explain_scene(rows, out.scene.tokens, out.scene.at.row, out.scene.reread, suspect.model(), missing));
-  out.cause.at = out.scene.at;
+  out.cause = search_scene(out.scene, *suspect.model().file, missing);
   return out;
 }
 
@@ -128,34 +123,22 @@ char arm_to_blame(const DivergedPrompt& prompt, const RunContext& context) {
 
 FoundCause find_cause(std::vector<DivergedPrompt> prompts, const RunContext& context) {
   FoundCause out;
-  out.cause.state = isolate::CauseState::unexplained;
-  isolate::Substitution substitution;
-  bool first = true, agree = true;
   for (const DivergedPrompt& prompt : prompts) {
+    const isolate::Mismatch& headline = *prompt.outcome.first;
     Suspect suspect(prompt, context, arm_to_blame(prompt, context));
-    Searched searched = search_at(suspect, *prompt.outcome.first);
-    const isolate::Substitution here = suspect.substitute();
-    substitution.rows += here.rows;
-    substitution.guilty += here.guilty;
-    substitution.left += here.left;
-    agree = agree && here.agrees();
-    out.scenes.push_back(std::move(searched.scene));
-    if (std::exchange(first, false)) {
-      out.cause = std::move(searched.cause);
-      for (const isolate::Mismatch& other : prompt.outcome.minimal) {
-        const isolate::Mismatch& headline = *prompt.outcome.first;
-        const bool same = other.stage == headline.stage && other.layer == headline.layer;
-        if (same || out.cause.others.size() == kMostOthers) continue;
-        out.cause.others.push_back(search_at(suspect, other).cause);
-      }
-    } else if (searched.cause.state != isolate::CauseState::named || searched.cause.name != out.cause.name) {
-      if (out.cause.state == isolate::CauseState::named) out.cause.state = isolate::CauseState::ranked;
+    SearchedScene first = search_at(suspect, headline);
+    first.scene.substitution = suspect.substitute();
+    const bool is_first = out.scenes.empty();
+    out.scenes.push_back(std::move(first));
+    std::size_t others = 0;
+    for (const isolate::Mismatch& other : prompt.outcome.minimal) {
+      const bool same = other.stage == headline.stage && other.layer == headline.layer;
+      if (!is_first || same || others++ >= kMostOthers) continue;
+      out.scenes.push_back(search_at(suspect, other));
+      out.scenes.back().scene.other = true;
     }
   }
-  out.cause.substitution = substitution;
-  if (out.cause.state != isolate::CauseState::named) return out;
-  out.cause.confirmed = agree;
-  if (!agree) out.cause.state = isolate::CauseState::withdrawn;
+  out.cause = combined(out.scenes);
   return out;
 }
 

@@ -12,7 +12,7 @@ namespace greta::cli {
 
 struct FoundCause {
   isolate::Cause cause;
-  std::vector<SceneRows> scenes;  // one a prompt that was searched
+  std::vector<SearchedScene> scenes;  // in the order of the search
 };
 
 /// One prompt of a run that diverged.

@@ -53,7 +53,7 @@ struct Setup {
   ArmOptions options_a, options_b;
   ArmSpec arm_a, arm_b;
   std::shared_ptr<const Model> model_a, model_b;
-  fs::path model_path;
+  fs::path model_path, model_path_b;
 };
 
 /// --chat makes chats of the prompts of the command line; those of an experiment say themselves whether they are.
@@ -130,6 +130,7 @@ Setup set_up(const Options& options) {
   setup.model_path = path_of(setup.options_a.model);
   setup.model_a = Model::load(setup.model_path);
   const fs::path path_b = path_of(setup.options_b.model);
+  setup.model_path_b = path_b;
   setup.model_b = path_b == setup.model_path ? setup.model_a : Model::load(path_b);
   if (setup.model_a->config.n_layers != setup.model_b->config.n_layers ||
       setup.model_a->config.vocab_size != setup.model_b->config.vocab_size)
@@ -287,6 +288,7 @@ int run(const Options& options, const Program& program) {
   artifacts.write(outcome, pairs, *language);
   if (options.full)
     for (std::size_t i = 0; i < runs.size(); ++i) artifacts.write_full(pairs[i], *runs[i], setup.model_a->config);
+  artifacts.write_scenes(found.scenes, *setup.model_a, setup.model_path.string(), *setup.model_b, setup.model_path_b.string());
   artifacts.commit();
   fmt::print(stderr, "{}", report::text(outcome));
   if (options.json) fmt::print("{}", report::verdict_json(outcome));

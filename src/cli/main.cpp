@@ -60,6 +60,8 @@ int main(int argc, char** argv) {
   cli::add_routes(app, program);
   cli::add_doctor(app, program);
   cli::add_remote(app, program);
+  cli::add_scorecard(app, program);
+  cli::add_audit(app, program);
   try {
     check_verb(app, program.arguments);
     app.parse(argc, argv);

@@ -12,20 +12,28 @@
 
 namespace greta::cli {
 
-/// What the search at one guilty row was made from: enough to make it again without an engine.
+/// What the search at one guilty row is made from: all that it takes to make it again without an engine.
 struct SceneRows {
   isolate::CausePlace at;
   bool reread = false;  // a KV slot that was right when it was written, and is not as a later step found it
+  bool other = false;   // of a mismatch that the prompt's headline does not explain
   std::vector<std::int32_t> tokens;
-  WholeRun rows;  // of the row's layer, of the one before and of the one after
+  WholeRun rows;                       // of the row's layer and of its neighbours
+  isolate::Substitution substitution;  // of a headline: what became of its arm with right values
 };
 
-/// What explains the guilty row, nearest first; nothing where the row is within its bound or lacks an operand, whose name then
-/// is in `missing`.
-std::vector<audit::Explained> explain_scene(const KeptRows& rows, const std::vector<std::int32_t>& tokens,
-                                            const isolate::StageRow& row, bool reread, const Model& model,
-                                            std::string& missing);
-/// The state, name, parameters and candidates that such a search gives.
-isolate::Cause cause_of(const std::vector<audit::Explained>& found);
+/// What explains the guilty row; `unexplained` where it is within its bound or lacks an operand, whose name then is in
+/// `missing`.
+isolate::Cause search_scene(const SceneRows& scene, const Gguf& file, std::string& missing);
+
+/// A search and what it gave.
+struct SearchedScene {
+  SceneRows scene;
+  isolate::Cause cause;
+};
+/// The cause of a run from its scenes, in the order of the search: the first headline's, with the mismatches that it does not
+/// explain in `others`. Named as long as every headline has the same name; confirmed where every substitution agrees, else
+/// withdrawn.
+isolate::Cause combined(const std::vector<SearchedScene>& scenes);
 
 }  // namespace greta::cli

@@ -5,6 +5,8 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 
+#include "audit/bucket.h"
+
 namespace greta::report {
 namespace {
 
@@ -122,6 +124,11 @@ Json cause_json(const isolate::Cause& cause) {
 }
 
 }  // namespace
+
+std::string audit_json(const isolate::Cause& cause) {
+  const Json document = {{"schema", 1}, {"bucket", audit::name(audit::bucket_of(cause.name))}, {"cause", cause_json(cause)}};
+  return document.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
+}
 
 std::string verdict_json(const Outcome& outcome) {
   Json controls = Json::array();

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "audit/bucket.h"
 #include "report/words.h"
 
 namespace greta::report {
@@ -152,6 +153,15 @@ std::string text(const Outcome& outcome) {
   out += cause_lines(outcome.cause);
   if (!outcome.run.run_dir.empty()) out += fmt::format("artefacts   {}\n", outcome.run.run_dir);
   out += fmt::format("next        {}\n", outcome.next_command);
+  return out;
+}
+
+std::string audit_text(const isolate::Cause& cause) {
+  if (cause.state == isolate::CauseState::none) return "cause       NONE: the arms agree\n";
+  std::string out = cause_lines(cause);
+  out += fmt::format("bucket      {}\n", audit::name(audit::bucket_of(cause.name)));
+  if (!cause.candidates.empty()) out += "candidates\n";
+  for (const std::string& candidate : cause.candidates) out += fmt::format("            {}\n", candidate);
   return out;
 }
 

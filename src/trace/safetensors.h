@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
+#include <map>
 #include <memory>
 #include <span>
 #include <string>
@@ -89,5 +90,16 @@ struct StageTensor {
 /// holds them; `tokens` I64 as given (none where empty). Throws Error, also for rows of unequal length.
 void write_stage_tensors(const std::filesystem::path& path, std::span<const StageTensor> tensors, std::int64_t n_heads,
                          std::span<const std::int32_t> tokens);
+
+/// Rows of one stage as such a file holds them, cut to the keys that each sees.
+struct StoredStage {
+  std::int32_t layer = 0;  // `n_layers` for stages without a layer
+  Stage stage = Stage::x_in;
+  DType dtype = DType::f32;
+  std::map<std::int32_t, std::vector<std::byte>> rows;  // by position
+};
+/// All stages of a file that write_stage_tensors wrote. Throws Error, one line: a tensor that is no stage, a shape that is none
+/// of a stage's, positions that do not ascend from 0, a layer outside 0..n_layers-1.
+std::vector<StoredStage> read_stage_tensors(const std::filesystem::path& path, std::int32_t n_layers);
 
 }  // namespace greta

@@ -11,7 +11,7 @@
 #include <string>
 #include <vector>
 
-#include "tests/fault/plants.h"
+#include "fault/plants.h"
 #include "tests/support/command.h"
 
 namespace greta::test {
@@ -80,8 +80,7 @@ class Sweeper {
     EXPECT_TRUE(result.exit_code == 1 || verdict.value("reason", "") == "below_threshold") << fault << "\n" << result.err;
     const auto first = verdict["prompts"][0]["first"];
     if (!first.is_object()) return "WRONG: nothing found";
-    const int layer = once_per_token(plant.stage) ? place.n_layers : place.layer;
-    const int position = plant.found_at == nullptr ? place.position : plant.found_at(place);
+    const int layer = plant.layer_found(place), position = plant.position_found(place);
     const bool right = first["stage"] == name(plant.stage) && first["layer"] == layer && first["position"] == position;
     EXPECT_TRUE(right) << fault << " was found at " << first.dump();
     counts_.found += right ? 1 : 0;
@@ -95,23 +94,5 @@ class Sweeper {
   int n_ = 0, runs_ = 0;
   SweepCounts counts_;
 };
-
-/// Decode at n-1, n, n+1 and prefill at 0, (n-1)/2, n-2: all of a plant's places in one model.
-inline std::vector<PlantPlace> all_places(const Plant& plant, int n, const std::vector<int>& layers, int n_layers) {
-  std::vector<PlantPlace> places;
-  if (plant.shift) {
-    for (const int position : {1, 2, 3})
-      for (const int layer : layers) places.push_back({true, layer, position, 0, n_layers});
-    return places;
-  }
-  for (const bool prefill : {false, true})
-    for (const int position : prefill ? std::vector<int>{0, (n - 1) / 2, n - 2} : std::vector<int>{n - 1, n, n + 1})
-      for (const int layer : layers) {
-        if (layer != layers.front() && (plant.fixed_layer() || once_per_token(plant.stage))) continue;
-        const int call_first = !prefill ? position : plant.chunk > 0 ? position / plant.chunk * plant.chunk : 0;
-        places.push_back({prefill, layer, position, call_first, n_layers});
-      }
-  return places;
-}
 
 }  // namespace greta::test

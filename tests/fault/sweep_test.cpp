@@ -6,14 +6,11 @@
 #include <map>
 #include <set>
 
-#include "tests/fault/plants.h"
+#include "fault/plants.h"
 #include "tests/fault/traced.h"
 
 namespace greta {
 namespace {
-
-using test::Plant;
-using test::PlantPlace;
 
 SynthSpec shape(const std::string& model) {
   SynthSpec spec = synth_shape("tiny");
@@ -50,7 +47,7 @@ void check(const Plant& plant, const PlantPlace& place, Counts& counts) {
   SCOPED_TRACE(text);
   const test::TracedRun run = test::traced_run(model_of(plant.model), {text}, plant.chunk, plant.plan);
   ++counts.planted;
-  const std::string_view why = test::reason_to_be_idle(plant, place, run.effects == 0);
+  const std::string_view why = reason_to_be_idle(plant, place, run.effects == 0);
   const auto first = test::first_difference(healthy_run(plant), run.capture);
   if (!why.empty()) {
     EXPECT_EQ(run.effects, 0) << "was to be idle: " << why;
@@ -60,8 +57,7 @@ void check(const Plant& plant, const PlantPlace& place, Counts& counts) {
   }
   EXPECT_GT(run.effects, 0);
   ASSERT_TRUE(first) << "nothing differs";
-  const int layer = once_per_token(plant.stage) ? place.n_layers : place.layer;
-  const int position = plant.found_at == nullptr ? place.position : plant.found_at(place);
+  const int layer = plant.layer_found(place), position = plant.position_found(place);
   EXPECT_EQ(first->stage, plant.stage) << name(first->stage);
   EXPECT_EQ(first->layer, layer);
   EXPECT_EQ(first->position, position);
@@ -71,7 +67,7 @@ void check(const Plant& plant, const PlantPlace& place, Counts& counts) {
 TEST(FaultSweep, EveryPlantIsFoundAtItsPlaceOrIdleAsForetold) {
   const std::int32_t n = test::kSweepPrompt;
   Counts counts;
-  for (const Plant& plant : test::all_plants()) {
+  for (const Plant& plant : all_plants()) {
     if (!plant.in_process()) continue;
     for (const bool prefill : {false, true})
       for (const int position : prefill ? std::vector<int>{0, (n - 1) / 2, n - 2} : std::vector<int>{n - 1, n, n + 1})
@@ -89,7 +85,7 @@ TEST(FaultSweep, EveryPlantIsFoundAtItsPlaceOrIdleAsForetold) {
 
 TEST(FaultSweep, TheTableHasEveryKind) {
   std::set<std::string> planted;
-  for (const Plant& plant : test::all_plants()) planted.insert(plant.kind);
+  for (const Plant& plant : all_plants()) planted.insert(plant.kind);
   for (const FaultInfo& kind : fault_catalogue()) EXPECT_TRUE(planted.contains(std::string(kind.name))) << kind.name;
   EXPECT_EQ(planted.size(), fault_catalogue().size());
 }

@@ -1,83 +1,48 @@
-// The table of plants: every kind of fault, what it is planted with, where it must be found, and where it cannot act, with the
-// reason, stated before anything runs. The sweeps in tests/fault (in process) and tests/e2e (by the command line) read it.
-#pragma once
+#include "fault/plants.h"
 
-#include <string>
-#include <string_view>
-#include <vector>
-
-#include "core/stage.h"
-
-namespace greta::test {
-
-/// One point at which a fault is planted.
-struct PlantPlace {
-  bool prefill = false;
-  int layer = 0;
-  int position = 0;
-  int call_first = 0;  // first position of the forward call that computes it
-  int n_layers = 0;
-  bool first_of_call() const { return position == call_first; }
-};
-
-/// Why a plant is without effect at a place; empty: it must act and be found.
-using Idle = std::string_view (*)(const PlantPlace&);
-
-struct Plant {
-  std::string kind, keys;  // keys: "stage=q:delta=2", or empty
-  Stage stage = Stage::x_in;
-  std::string model = "base";
-  Idle idle = nullptr;
-  int chunk = 0;                                 // of arm B's prefill
-  int (*found_at)(const PlantPlace&) = nullptr;  // position; nullptr: its own
-  int batch = 1;                                 // of arm B
-  bool shift = false;  // with a context shift of 1:2, which fills slots 1, 2 and 3: these are the places then
-  std::string plan = "reference";
-  Idle either = nullptr;  // where it depends on the model's numbers whether it acts, and why; if it does, it must be found
-  bool in_process() const { return batch == 1 && !shift; }  // the others need the command line's arms
-  bool fixed_layer() const { return kind == "embedding-row" || kind == "embedding-scale"; }
-  std::string text(const PlantPlace& place) const {
-    std::string out = kind + (place.prefill ? "@prefill" : "@decode");
-    if (!once_per_token(stage)) out += ":layer=" + std::to_string(place.layer);
-    out += ":position=" + std::to_string(place.position);
-    return keys.empty() ? out : out + ":" + keys;
-  }
-};
+namespace greta {
+namespace {
 
 namespace idle {
-inline std::string_view at_zero(const PlantPlace& p) { return p.position == 0 ? "nothing turns at position 0" : ""; }
-inline std::string_view own_row(const PlantPlace& p) { return p.position == 0 ? "row 0 is its own stale source" : ""; }
-inline std::string_view first_row(const PlantPlace& p) { return p.first_of_call() ? "the first row of a call is right" : ""; }
-inline std::string_view below_four(const PlantPlace& p) { return p.position < 4 ? "the position fits two bits" : ""; }
-inline std::string_view only_key(const PlantPlace& p) { return p.position == 0 ? "the only key has probability 1" : ""; }
-inline std::string_view small_share(const PlantPlace&) { return "a key of score 0 beside large scores is lost in rounding"; }
-inline std::string_view unwritten(const PlantPlace& p) {
+std::string_view at_zero(const PlantPlace& p) { return p.position == 0 ? "nothing turns at position 0" : ""; }
+std::string_view own_row(const PlantPlace& p) { return p.position == 0 ? "row 0 is its own stale source" : ""; }
+std::string_view first_row(const PlantPlace& p) { return p.first_of_call() ? "the first row of a call is right" : ""; }
+std::string_view below_four(const PlantPlace& p) { return p.position < 4 ? "the position fits two bits" : ""; }
+std::string_view only_key(const PlantPlace& p) { return p.position == 0 ? "the only key has probability 1" : ""; }
+std::string_view small_share(const PlantPlace&) { return "a key of score 0 beside large scores is lost in rounding"; }
+std::string_view unwritten(const PlantPlace& p) {
   return p.prefill ? "" : "the next slot is empty: a key of score 0 beside large scores is lost in rounding";
 }
-inline std::string_view from_zero(const PlantPlace& p) { return p.call_first == 0 ? "the call begins at slot 0" : ""; }
-inline std::string_view in_window(const PlantPlace& p) { return p.position < 4 ? "both windows reach back to position 0" : ""; }
-inline std::string_view same_first(const PlantPlace& p) {
-  return p.position == 0 ? "all sequences begin with the same token" : "";
-}
-inline std::string_view no_logits(const PlantPlace& p) { return p.prefill ? "arm B computes no logits in prefill" : ""; }
+std::string_view from_zero(const PlantPlace& p) { return p.call_first == 0 ? "the call begins at slot 0" : ""; }
+std::string_view in_window(const PlantPlace& p) { return p.position < 4 ? "both windows reach back to position 0" : ""; }
+std::string_view same_first(const PlantPlace& p) { return p.position == 0 ? "all sequences begin with the same token" : ""; }
+std::string_view no_logits(const PlantPlace& p) { return p.prefill ? "arm B computes no logits in prefill" : ""; }
 }  // namespace idle
 
-/// Whether a plant is to be refused at a place: it must be where that is foretold, and may be where it depends on numbers.
-inline std::string_view reason_to_be_idle(const Plant& plant, const PlantPlace& place, bool was_refused) {
-  if (const std::string_view why = plant.idle == nullptr ? "" : plant.idle(place); !why.empty()) return why;
-  return plant.either == nullptr || !was_refused ? "" : plant.either(place);
-}
-
-inline Plant with_either(Idle either, Plant plant) {
+Plant with_either(Idle either, Plant plant) {
   plant.either = either;
   return plant;
 }
-inline Plant on_plan(std::string plan, Plant plant) {
+Plant on_plan(std::string plan, Plant plant) {
   plant.plan = std::move(plan);
   return plant;
 }
 
-inline std::vector<Plant> all_plants() {
+}  // namespace
+
+std::string Plant::text(const PlantPlace& place) const {
+  std::string out = kind + (place.prefill ? "@prefill" : "@decode");
+  if (!once_per_token(stage)) out += ":layer=" + std::to_string(place.layer);
+  out += ":position=" + std::to_string(place.position);
+  return keys.empty() ? out : out + ":" + keys;
+}
+
+std::string_view reason_to_be_idle(const Plant& plant, const PlantPlace& place, bool was_refused) {
+  if (const std::string_view why = plant.idle == nullptr ? "" : plant.idle(place); !why.empty()) return why;
+  return plant.either == nullptr || !was_refused ? "" : plant.either(place);
+}
+
+std::vector<Plant> all_plants() {
   using S = Stage;
   const auto relative_slot = [](const PlantPlace& p) { return p.position - p.call_first; };
   return {
@@ -203,4 +168,21 @@ inline std::vector<Plant> all_plants() {
   };
 }
 
-}  // namespace greta::test
+std::vector<PlantPlace> all_places(const Plant& plant, int n, const std::vector<int>& layers, int n_layers) {
+  std::vector<PlantPlace> places;
+  if (plant.shift) {
+    for (const int position : {1, 2, 3})
+      for (const int layer : layers) places.push_back({true, layer, position, 0, n_layers});
+    return places;
+  }
+  for (const bool prefill : {false, true})
+    for (const int position : prefill ? std::vector<int>{0, (n - 1) / 2, n - 2} : std::vector<int>{n - 1, n, n + 1})
+      for (const int layer : layers) {
+        if (layer != layers.front() && (plant.fixed_layer() || once_per_token(plant.stage))) continue;
+        const int call_first = !prefill ? position : plant.chunk > 0 ? position / plant.chunk * plant.chunk : 0;
+        places.push_back({prefill, layer, position, call_first, n_layers});
+      }
+  return places;
+}
+
+}  // namespace greta
