@@ -64,6 +64,7 @@ class Suspect {
     scene.reread = reread;
     scene.rows = prompt_.run.run_whole(arm_, layers_about(layer, model_.config.n_layers));
     scene.tokens = scene.rows.capture.tokens;
+    trim(scene);
     return scene;
   }
   const Model& model() const { return model_; }

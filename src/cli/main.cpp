@@ -61,6 +61,7 @@ int main(int argc, char** argv) {
   cli::add_doctor(app, program);
   cli::add_remote(app, program);
   cli::add_scorecard(app, program);
+  cli::add_reproduce(app, program);
   cli::add_audit(app, program);
   try {
     check_verb(app, program.arguments);

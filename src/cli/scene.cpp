@@ -5,9 +5,6 @@
 #include <algorithm>
 #include <utility>
 
-#include "audit/local_error.h"
-#include "cli/file_contract.h"
-
 namespace greta::cli {
 namespace {
 
@@ -37,40 +34,66 @@ isolate::Cause cause_of(const std::vector<audit::Explained>& found) {
   return cause;
 }
 
-std::vector<audit::Explained> explain(const SceneRows& scene, const Gguf& file, std::string& missing) {
-  const KeptRows rows(scene.rows.capture, scene.rows.tensors);
-  const audit::ModelContract contract = contract_of(file);
-  const FileTensors tensors(file);
-  const audit::Contract both{contract, tensors};
-  const isolate::StageRow& at = scene.at.row;
-  const audit::Place place{at.stage, at.layer};
-  const auto op = audit::op_of(both, rows, place);
-  const auto actual = scene.reread ? rows.reread(at.stage, at.layer, at.position) : rows.row(at.stage, at.layer, at.position);
-  if (!op || actual.empty() || static_cast<std::size_t>(at.position) >= scene.tokens.size()) {
-    missing = fmt::format("{} layer {} position {} was not kept", name(at.stage), at.layer, at.position);
-    return {};
-  }
-  const auto right =
-      audit::right_case(both, rows, *op, place, at.position, scene.tokens[static_cast<std::size_t>(at.position)]);
-  if (!right.row) {
-    missing = right.missing;
-    return {};
-  }
-  const audit::Arithmetic arithmetic = audit::arithmetic_of(rows.route(at.stage, at.layer), *right.row);
-  const audit::Estimate due = audit::estimate(*right.row, arithmetic);
-  if (due.value.size() != actual.size()) {
-    missing = fmt::format("{} layer {} position {} has {} elements, wanted {}", name(at.stage), at.layer, at.position,
-                          actual.size(), due.value.size());
-    return {};
-  }
-  if (!audit::judge(due, actual).guilty()) return {};
-  return audit::explain({both, rows, scene.tokens, *right.row, actual, due}, arithmetic);
+std::size_t bytes_of(const FullTensors& tensors) {
+  std::size_t sum = 0;
+  for (const auto& [place, tensor] : tensors)
+    for (const auto& [position, row] : tensor.rows) sum += row.size();
+  return sum;
 }
 
 }  // namespace
 
+void trim(SceneRows& scene) {
+  constexpr std::size_t kMostBytes = std::size_t{32} << 20;
+  const isolate::StageRow& at = scene.at.row;
+  FullTensors& tensors = scene.rows.tensors;
+  if (bytes_of(tensors) <= kMostBytes) return;
+  for (auto& [place, tensor] : tensors) {
+    if (place.second != Stage::attn_scores && place.second != Stage::attn_probs) continue;
+    std::erase_if(tensor.rows, [&](const auto& row) { return place.first != at.layer || row.first != at.position; });
+  }
+  if (bytes_of(tensors) <= kMostBytes) return;
+  std::erase_if(tensors, [&](const auto& entry) {
+    const auto [layer, stage] = entry.first;
+    const bool wanted = stage == Stage::k_cache || stage == Stage::v_cache || stage == Stage::x_out || once_per_token(stage);
+    return layer != at.layer && !wanted;
+  });
+}
+
+OpenScene::OpenScene(const SceneRows& scene, const Gguf& file)
+    : scene_(scene), rows_(scene.rows.capture, scene.rows.tensors), contract_(contract_of(file)), tensors_(file) {
+  const audit::Contract both{contract_, tensors_};
+  const isolate::StageRow& at = scene.at.row;
+  const audit::Place place{at.stage, at.layer};
+  op_ = audit::op_of(both, rows_, place);
+  actual_ = scene.reread ? rows_.reread(at.stage, at.layer, at.position) : rows_.row(at.stage, at.layer, at.position);
+  if (!op_ || actual_.empty() || static_cast<std::size_t>(at.position) >= scene.tokens.size()) {
+    missing_ = fmt::format("{} layer {} position {} was not kept", name(at.stage), at.layer, at.position);
+    return;
+  }
+  case_ = audit::right_case(both, rows_, *op_, place, at.position, scene.tokens[static_cast<std::size_t>(at.position)]);
+  missing_ = case_.missing;
+  if (!case_.row) return;
+  arithmetic_ = audit::arithmetic_of(rows_.route(at.stage, at.layer), *case_.row);
+  due_ = audit::estimate(*case_.row, arithmetic_);
+  if (due_.value.size() != actual_.size()) {
+    missing_ = fmt::format("{} layer {} position {} has {} elements, wanted {}", name(at.stage), at.layer, at.position,
+                           actual_.size(), due_.value.size());
+    return;
+  }
+  error_ = audit::judge(due_, actual_);
+}
+
+std::vector<audit::Explained> OpenScene::explain() const {
+  if (!error_.guilty()) return {};
+  const audit::Contract both{contract_, tensors_};
+  return audit::explain({both, rows_, scene_.tokens, *case_.row, actual_, due_}, arithmetic_);
+}
+
 isolate::Cause search_scene(const SceneRows& scene, const Gguf& file, std::string& missing) {
-  isolate::Cause cause = cause_of(explain(scene, file, missing));
+  const OpenScene open(scene, file);
+  missing = open.missing();
+  isolate::Cause cause = cause_of(missing.empty() ? open.explain() : std::vector<audit::Explained>());
   cause.at = scene.at;
   return cause;
 }

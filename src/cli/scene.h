@@ -2,11 +2,15 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
 #include "audit/hypothesis.h"
+#include "audit/local_error.h"
 #include "cli/aligned_run.h"
+#include "cli/file_contract.h"
 #include "cli/kept_rows.h"
 #include "isolate/outcome.h"
 
@@ -20,6 +24,37 @@ struct SceneRows {
   std::vector<std::int32_t> tokens;
   WholeRun rows;                       // of the row's layer and of its neighbours
   isolate::Substitution substitution;  // of a headline: what became of its arm with right values
+};
+
+/// Leaves out, above 32 MiB, what a search can do without: scores and probabilities of other positions, then the neighbouring
+/// layers but for their KV slots and what they hand over.
+void trim(SceneRows& scene);
+
+/// A scene with the model file that its op is held to. `scene` and `file` outlive it.
+class OpenScene {
+ public:
+  OpenScene(const SceneRows& scene, const Gguf& file);
+  /// The operand that was not kept, in words; empty: nothing is missing, and the rest may be asked for.
+  const std::string& missing() const { return missing_; }
+  const audit::Op& op() const { return *op_; }
+  std::span<const double> wrong() const { return actual_; }
+  const audit::Estimate& right() const { return due_; }
+  const audit::LocalError& error() const { return error_; }
+  /// Nearest first; nothing where the row is within its bound.
+  std::vector<audit::Explained> explain() const;
+
+ private:
+  const SceneRows& scene_;
+  KeptRows rows_;
+  audit::ModelContract contract_;
+  FileTensors tensors_;
+  std::optional<audit::Op> op_;
+  std::span<const double> actual_;
+  audit::RightCase case_;
+  audit::Arithmetic arithmetic_;
+  audit::Estimate due_;
+  audit::LocalError error_;
+  std::string missing_;
 };
 
 /// What explains the guilty row; `unexplained` where it is within its bound or lacks an operand, whose name then is in

@@ -23,32 +23,7 @@ namespace {
 namespace fs = std::filesystem;
 using Json = nlohmann::ordered_json;
 
-constexpr std::size_t kMostBytes = std::size_t{256} << 20;
 constexpr std::int32_t kMostLayers = 1 << 16;
-
-std::size_t bytes_of(const FullTensor& tensor) {
-  std::size_t sum = 0;
-  for (const auto& [position, row] : tensor.rows) sum += row.size();
-  return sum;
-}
-
-/// The rows to write: all, or those of the row's own layer, the layer before's last output, and the head's.
-FullTensors chosen_rows(const SceneRows& scene) {
-  std::size_t sum = 0;
-  FullTensors out;
-  for (const auto& [place, tensor] : scene.rows.tensors) {
-    if (tensor.rows.empty()) continue;
-    sum += bytes_of(tensor);
-    out.emplace(place, tensor);
-  }
-  if (sum <= kMostBytes) return out;
-  const int own = scene.at.row.layer;
-  std::erase_if(out, [&](const auto& entry) {
-    const auto [layer, stage] = entry.first;
-    return layer != own && !(stage == Stage::x_out && layer == own - 1) && !once_per_token(stage);
-  });
-  return out;
-}
 
 /// Numbers, those that are not finite by name.
 Json reread_row(const SceneRows& scene) {
@@ -184,7 +159,8 @@ void write_scene(const fs::path& directory, std::size_t n, const SceneRows& scen
   const fs::path folder = directory / "audit";
   fs::create_directories(folder);
   const std::string stem = stem_of(n, scene.at.prompt);
-  const FullTensors rows = chosen_rows(scene);
+  FullTensors rows = scene.rows.tensors;
+  std::erase_if(rows, [](const auto& entry) { return entry.second.rows.empty(); });
   write_full_tensors(folder / (stem + ".safetensors"), rows, model.n_heads, scene.tokens);
   const Json document = {
       {"schema", 1},

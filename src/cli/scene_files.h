@@ -23,7 +23,7 @@ struct StoredScene {
   SceneModel model;
 };
 
-/// Writes scene number `n` below `directory`. Above 256 MiB of rows those of the neighbouring layers are left out.
+/// Writes scene number `n` below `directory`.
 void write_scene(const std::filesystem::path& directory, std::size_t n, const SceneRows& scene, const SceneModel& model);
 /// All scenes of a run directory in the order of their numbers; none where it has no folder `audit`. Throws Error, one line,
 /// for what is torn or says impossible things.
