@@ -2,8 +2,10 @@
 
 #include <algorithm>
 #include <map>
+#include <memory>
 #include <optional>
 #include <set>
+#include <tuple>
 #include <utility>
 
 #include "cli/arm_judge.h"
@@ -100,24 +102,43 @@ class Suspect {
   std::optional<RightRows> guilty_;
 };
 
-SearchedScene search_at(Suspect& suspect, const isolate::Mismatch& mismatch) {
+SearchedScene search_at(Suspect& suspect, const isolate::StageRow& row, bool reread) {
   SearchedScene out;
-  out.scene = suspect.scene({mismatch.stage, mismatch.layer, mismatch.position}, mismatch.reread);
+  out.scene = suspect.scene(row, reread);
   std::string missing;
   out.cause = search_scene(out.scene, *suspect.model().file, missing);
   return out;
 }
 
-/// The arm that is to blame for the prompt's first mismatch: B, unless its row is as it should be and A's is not.
-char arm_to_blame(const DivergedPrompt& prompt, const RunContext& context) {
-  if (prompt.outcome.local)
-    return prompt.outcome.local->b.guilty.empty() && !prompt.outcome.local->a.guilty.empty() ? 'a' : 'b';
-  const isolate::Mismatch& first = *prompt.outcome.first;
-  const int layer = once_per_token(first.stage) ? context.model_a.config.n_layers : first.layer;
-  const RecordKey key{first.position, layer, first.stage};
-  for (const char arm : {'b', 'a'})
-    if (Suspect(prompt, context, arm).guilty().contains(key)) return arm;
-  return 'b';
+RecordKey key_of(const isolate::Mismatch& mismatch, int n_layers) {
+  return {mismatch.position, once_per_token(mismatch.stage) ? n_layers : mismatch.layer, mismatch.stage};
+}
+
+/// The arm that is to blame for the prompt's first mismatch: B, unless nothing in it is guilty and something in A is.
+std::unique_ptr<Suspect> arm_to_blame(const DivergedPrompt& prompt, const RunContext& context) {
+  auto b = std::make_unique<Suspect>(prompt, context, 'b');
+  const bool b_is_guilty = prompt.outcome.local ? !prompt.outcome.local->b.guilty.empty() : !b->guilty().empty();
+  if (b_is_guilty) return b;
+  auto a = std::make_unique<Suspect>(prompt, context, 'a');
+  return a->guilty().empty() ? std::move(b) : std::move(a);
+}
+
+/// Where the search begins: at the mismatch, if its row is guilty. If not, the error was made in a stage that was not compared:
+/// at the first guilty row that can have caused it.
+isolate::StageRow origin_of(Suspect& suspect, const isolate::Mismatch& mismatch) {
+  const RecordKey at = key_of(mismatch, suspect.model().config.n_layers);
+  isolate::StageRow row{at.stage, at.layer, at.position};
+  if (suspect.guilty().contains(at)) return row;
+  const auto order = [](const isolate::StageRow& r) { return std::tuple(r.layer, r.stage, r.position); };
+  bool found = false;
+  for (const RecordKey& key : suspect.guilty()) {
+    const isolate::StageRow one{key.stage, key.layer, key.position};
+    const bool before = key.position <= at.position && std::tuple(key.layer, key.stage) < std::tuple(at.layer, at.stage);
+    if (!before || (found && order(row) < order(one))) continue;
+    row = one;
+    found = true;
+  }
+  return row;
 }
 
 }  // namespace
@@ -126,8 +147,10 @@ FoundCause find_cause(std::vector<DivergedPrompt> prompts, const RunContext& con
   FoundCause out;
   for (const DivergedPrompt& prompt : prompts) {
     const isolate::Mismatch& headline = *prompt.outcome.first;
-    Suspect suspect(prompt, context, arm_to_blame(prompt, context));
-    SearchedScene first = search_at(suspect, headline);
+    const std::unique_ptr<Suspect> blamed = arm_to_blame(prompt, context);
+    Suspect& suspect = *blamed;
+    const isolate::StageRow origin = origin_of(suspect, headline);
+    SearchedScene first = search_at(suspect, origin, headline.reread && origin.stage == headline.stage);
     first.scene.substitution = suspect.substitute();
     const bool is_first = out.scenes.empty();
     out.scenes.push_back(std::move(first));
@@ -135,7 +158,7 @@ FoundCause find_cause(std::vector<DivergedPrompt> prompts, const RunContext& con
     for (const isolate::Mismatch& other : prompt.outcome.minimal) {
       const bool same = other.stage == headline.stage && other.layer == headline.layer;
       if (!is_first || same || others++ >= kMostOthers) continue;
-      out.scenes.push_back(search_at(suspect, other));
+      out.scenes.push_back(search_at(suspect, {other.stage, other.layer, other.position}, other.reread));
       out.scenes.back().scene.other = true;
     }
   }

@@ -230,6 +230,7 @@ PromptOutcome judge_prompt(Case& one, const ExperimentSpec& spec, const RunInfo&
   prompt.schedule_a = pair.a.schedule;
   prompt.schedule_b = pair.b.schedule;
   prompt.kv_slots_read = pair.b.kv_slots_read_from_earlier_steps;
+  if (aligned) prompt.severity = severity(pair.a, pair.b);
   one.alignment = aligned ? align(pair.a, one.in_a, pair.b, one.in_b, spec, pair.n_positions)
                           : align_as_designed(pair.a, one.in_a, pair.b, one.in_b, spec);
   prompt.missing = one.alignment.missing;

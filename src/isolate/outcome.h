@@ -11,6 +11,7 @@
 #include "isolate/experiment.h"
 #include "isolate/local.h"
 #include "isolate/metrics.h"
+#include "isolate/severity.h"
 #include "isolate/verdict.h"
 
 namespace greta::isolate {
@@ -142,6 +143,7 @@ struct PromptOutcome {
   std::optional<TopTokens> top_a, top_b;             // of prefill_last and decode0
   std::vector<std::int32_t> schedule_a, schedule_b;  // as recorded
   std::int64_t kv_slots_read = 0;                    // by decode0, written in earlier steps
+  std::optional<Severity> severity;                  // of the difference, for the tokens sampled
   std::optional<LocalPair> local;                    // where the arms are not bit-equal and could be judged op by op
 };
 

@@ -83,6 +83,15 @@ Json local_json(const isolate::LocalJudgement& arm) {
           {"guilty", guilty}};
 }
 
+Json severity_json(const isolate::Severity& s) {
+  return {{"positions", s.positions},
+          {"flips", s.flips},
+          {"first_flip", s.first_flip < 0 ? Json() : Json(s.first_flip)},
+          {"largest_risk", s.largest_risk},
+          {"riskiest", s.riskiest < 0 ? Json() : Json(s.riskiest)},
+          {"mean_risk", s.mean_risk}};
+}
+
 Json prompt_json(const Outcome& outcome, const PromptOutcome& prompt) {
   Json minimal = Json::array();
   for (const Mismatch& mismatch : prompt.minimal) minimal.push_back(mismatch_json(mismatch));
@@ -94,6 +103,7 @@ Json prompt_json(const Outcome& outcome, const PromptOutcome& prompt) {
           {"minimal", minimal},
           {"table", table_json(outcome, prompt)},
           {"top1", {{"a", or_null(prompt.table.prefill_last_top1)}, {"b", or_null(prompt.table.decode0_top1)}}},
+          {"severity", prompt.severity ? severity_json(*prompt.severity) : Json()},
           {"gap", prompt.top_a ? number(prompt.top_a->gap()) : Json()},
           {"local", prompt.local ? Json{{"a", local_json(prompt.local->a)}, {"b", local_json(prompt.local->b)}} : Json()}};
 }

@@ -105,6 +105,16 @@ std::string tops(const PromptOutcome& prompt) {
   return fmt::format("top-1       {}: A {}; B {}\n", prompt.id, one(prompt.top_a), one(prompt.top_b));
 }
 
+/// Nothing where arms are bit-equal in every logit.
+std::string severity_line(const PromptOutcome& prompt) {
+  if (!prompt.severity || (prompt.severity->flips == 0 && prompt.severity->largest_risk == 0)) return "";
+  const isolate::Severity& s = *prompt.severity;
+  std::string out = fmt::format("severity    {}: the top-1 differs at {} of {} positions", prompt.id, s.flips, s.positions);
+  if (s.riskiest >= 0)
+    out += fmt::format("; of the others position {} is the likeliest to flip ({:.2g})", s.riskiest, s.largest_risk);
+  return out + "\n";
+}
+
 /// The cause, the causes of independent mismatches, and whether the arm is right with right values.
 std::string cause_lines(const isolate::Cause& cause) {
   if (cause.state == isolate::CauseState::none) return "";
@@ -138,6 +148,7 @@ std::string text(const Outcome& outcome) {
   });
   if (shown != outcome.prompts.end()) out += first_mismatch(*shown);
   for (const PromptOutcome& prompt : outcome.prompts) out += tops(prompt);
+  for (const PromptOutcome& prompt : outcome.prompts) out += severity_line(prompt);
   out += fmt::format("collapse    {}\n", collapse_line(outcome));
   out += fmt::format("keys        {} of {} compared: {} bit-equal, {} within the thresholds, {} above\n", outcome.keys.compared,
                      outcome.keys.expected, outcome.keys.bit_equal, outcome.keys.drifted, outcome.keys.above);
