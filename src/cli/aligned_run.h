@@ -13,9 +13,13 @@
 #include "cli/arm.h"
 #include "isolate/controls.h"
 #include "isolate/experiment.h"
+#include "isolate/figures.h"
 #include "isolate/outcome.h"
 
 namespace greta::cli {
+
+/// Rows of the prefix that keep slice and sketch where they differ: the earliest in the order of data.
+inline constexpr std::size_t kDetailedRows = 512;
 
 /// What all prompts of a run share.
 struct RunContext {
@@ -25,7 +29,9 @@ struct RunContext {
   const ArmSpec& arm_b;
   const isolate::ExperimentSpec& experiment;
   WeightHashes& weights;
-  bool full = false;  // keep whole tensors of both arms
+  bool full = false;          // keep whole tensors of both arms
+  bool whole_logits = false;  // keep every row of logits of both arms
+  std::size_t detailed_rows = kDetailedRows;
 };
 
 /// Adds one count a fault.
@@ -50,8 +56,8 @@ class AlignedRun {
   isolate::PromptPair run();
   /// Arm B's decode step at spec.position again, perturbed.
   Capture control(const isolate::ControlSpec& spec);
-  /// Arm 'a' or 'b' once more, after run(): every row of every stage of `layers` and of the layer before them is kept whole, and
-  /// what a row's op read is recorded.
+  /// Arm 'a' or 'b' once more, after run(): every row of every stage of `layers` and of the layer before them is kept whole,
+  /// and what a row's op read is recorded.
   WholeRun run_whole(char arm, const std::vector<std::int32_t>& layers);
 
   /// Elements that each fault changed: of arm A, of arm B.
@@ -59,6 +65,8 @@ class AlignedRun {
   const std::vector<std::int64_t>& effects_b() const { return effects_b_; }
   const FullTensors& full_a() const { return full_a_; }
   const FullTensors& full_b() const { return full_b_; }
+  const isolate::LogitsRows& logits_a() const { return logits_a_; }
+  const isolate::LogitsRows& logits_b() const { return logits_b_; }
   /// Rows of positions 0..n-1 that arm A computed otherwise in the prefill of n+S-1 rows than in that of n.
   std::int64_t span_differs() const { return span_differs_; }
   /// Tokens that are prefilled before the context shift (0: there is none), and the position of the first row after it.
@@ -81,6 +89,8 @@ class AlignedRun {
   std::vector<std::int32_t> declared_schedule(const ArmSpec& spec, std::int32_t prefill_end, std::int32_t decodes) const;
   std::int32_t decode_start() const;
   std::int32_t first_logits() const;
+  /// Keeps the rows of logits of positions from `begin` on in `rows`; does nothing where they are not wanted.
+  Arm::OnLogits keep_logits(isolate::LogitsRows& rows, std::int32_t begin) const;
 
   const RunContext& context_;
   std::string prompt_id_;
@@ -91,6 +101,7 @@ class AlignedRun {
   std::unique_ptr<Arm> arm_b_;
   std::map<std::int32_t, Arm::Snapshot> snapshots_;  // of arm B, before the decode step of a position
   FullTensors full_a_, full_b_;
+  isolate::LogitsRows logits_a_, logits_b_;
   std::optional<std::vector<std::int32_t>> whole_layers_;  // while run_whole() runs
   std::vector<std::int64_t> effects_a_, effects_b_;
   std::int64_t span_differs_ = 0;
