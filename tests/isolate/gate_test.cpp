@@ -207,7 +207,7 @@ TEST(Gate, RefusesABaselineOfSomethingElse) {
   expect_error([&] { judged(other); }, {"prompt p is 'E1', the baseline's 'nothing'"});
   other = baseline(0);
   other.identity.emplace_back("prompt q", "E1");
-  expect_error([&] { judged(other); }, {"prompt q is '', the baseline's 'E1'"});
+  expect_error([&] { judged(other); }, {"prompt q is 'nothing', the baseline's 'E1'"});
 }
 
 TEST(Gate, IdentityTellsExperimentsApartAndIgnoresValues) {
