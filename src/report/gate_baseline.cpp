@@ -102,12 +102,8 @@ std::string baseline_json(const isolate::GateOutcome& gate) {
   return document.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
 }
 
-isolate::Baseline load_baseline(const std::filesystem::path& file) {
-  const std::string where = file.string();
-  std::error_code error;
-  if (!std::filesystem::exists(file, error))
-    fail("baseline {}: there is none; write one with --write-baseline", quote(where, 400));
-  const auto document = json::parse(read_file(file, kMaxBytes), {.depth = 8, .values = 2'000'000});
+isolate::Baseline parse_baseline(std::string_view text, const std::string& where) {
+  const auto document = json::parse(text, {.depth = 8, .values = 2'000'000});
   if (!document) fail("{}: {}; write the baseline again with --write-baseline", where, document.error());
   const json::Value* schema = document->find("schema");
   if (schema == nullptr || schema->integer() != 1)
@@ -125,6 +121,13 @@ isolate::Baseline load_baseline(const std::filesystem::path& file) {
     if (!ids.insert(out.prompts.back().id).second) fail("{}: prompt {} stands twice", where, quote(out.prompts.back().id));
   }
   return out;
+}
+
+isolate::Baseline load_baseline(const std::filesystem::path& file) {
+  std::error_code error;
+  if (!std::filesystem::exists(file, error))
+    fail("baseline {}: there is none; write one with --write-baseline", quote(file.string(), 400));
+  return parse_baseline(read_file(file, kMaxBytes), file.string());
 }
 
 }  // namespace greta::report

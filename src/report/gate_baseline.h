@@ -3,6 +3,7 @@
 
 #include <filesystem>
 #include <string>
+#include <string_view>
 
 #include "isolate/gate.h"
 
@@ -10,8 +11,10 @@ namespace greta::report {
 
 /// Indented JSON with a trailing newline. Throws Error naming the prompt and figure that is not finite.
 std::string baseline_json(const isolate::GateOutcome& gate);
-/// Throws Error, one line naming the file: missing, above 64 MiB, no JSON, another schema, a field that is missing or wrong, no
-/// prompts, a prompt twice.
+/// `where` names the text in errors. Throws Error: no JSON, another schema, a field that is missing or wrong, no prompts, a
+/// prompt twice.
+isolate::Baseline parse_baseline(std::string_view text, const std::string& where);
+/// Throws Error, also where the file is missing or has more than 64 MiB.
 isolate::Baseline load_baseline(const std::filesystem::path& file);
 
 }  // namespace greta::report
