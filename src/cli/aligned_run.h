@@ -56,8 +56,8 @@ class AlignedRun {
   isolate::PromptPair run();
   /// Arm B's decode step at spec.position again, perturbed.
   Capture control(const isolate::ControlSpec& spec);
-  /// Arm 'a' or 'b' once more, after run(): every row of every stage of `layers` and of the layer before them is kept whole,
-  /// and what a row's op read is recorded.
+  /// Arm 'a' or 'b' once more, after run(): every row of every stage of `layers` and of the layer before them is kept whole, and
+  /// what a row's op read is recorded.
   WholeRun run_whole(char arm, const std::vector<std::int32_t>& layers);
 
   /// Elements that each fault changed: of arm A, of arm B.
@@ -96,12 +96,12 @@ class AlignedRun {
   std::string prompt_id_;
   std::vector<std::int32_t> tokens_;  // by position (after the shift): prompt, then forced or generated ones
   std::int32_t n_prompt_;
-  std::vector<std::int32_t> prefix_;  // prefilled before the context shift; empty: there is none
-  std::int32_t first_ = 0;            // position of the first row that is compared
+  isolate::LogitsRows logits_a_, logits_b_;  // of RunContext::whole_logits
+  std::vector<std::int32_t> prefix_;         // prefilled before the context shift; empty: there is none
+  std::int32_t first_ = 0;                   // position of the first row that is compared
   std::unique_ptr<Arm> arm_b_;
   std::map<std::int32_t, Arm::Snapshot> snapshots_;  // of arm B, before the decode step of a position
   FullTensors full_a_, full_b_;
-  isolate::LogitsRows logits_a_, logits_b_;
   std::optional<std::vector<std::int32_t>> whole_layers_;  // while run_whole() runs
   std::vector<std::int64_t> effects_a_, effects_b_;
   std::int64_t span_differs_ = 0;

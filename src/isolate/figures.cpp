@@ -59,7 +59,7 @@ void measure_logits(const PromptPair& pair, const LogitsRows& logits_a, const Lo
     const auto met = top.find(logits.position);
     if (met == top.end()) continue;
     ++out.positions;
-    if (met->second == logits.top1_id) ++agree;
+    if (met->second == logits.top1_id && logits.top1_id >= 0) ++agree;  // -1: all NaN, which is no token
     const auto row_a = logits_a.find(logits.position), row_b = logits_b.find(logits.position);
     whole = whole && row_a != logits_a.end() && row_b != logits_b.end();
     if (!whole) continue;

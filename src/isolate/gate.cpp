@@ -14,6 +14,9 @@
 namespace greta::isolate {
 namespace {
 
+/// In the order of kFigures.
+constexpr std::array<std::optional<double> PromptFigures::*, kFigures.size()> kMembers = {
+    &PromptFigures::p99, &PromptFigures::max, &PromptFigures::top1_agreement, &PromptFigures::kl, &PromptFigures::kl_max};
 constexpr std::array<std::string_view, 4> kResults = {"pass", "skipped", "cannot_tell", "fail"};
 
 bool allowed(const GateConfig& config, Reason reason) {
@@ -139,20 +142,11 @@ int GateOutcome::exit_code() const {
   return result() == CheckResult::fail ? 1 : 2;
 }
 
-std::optional<double> figure_of(const PromptFigures& figures, Figure figure) {
-  switch (figure) {
-    case Figure::p99:
-      return figures.p99;
-    case Figure::max:
-      return figures.max;
-    case Figure::top1_agreement:
-      return figures.top1_agreement;
-    case Figure::kl:
-      return figures.kl;
-    case Figure::kl_max:
-      break;
-  }
-  return figures.kl_max;
+std::optional<double>& figure_of(PromptFigures& figures, Figure figure) {
+  return figures.*kMembers[static_cast<std::size_t>(figure)];
+}
+const std::optional<double>& figure_of(const PromptFigures& figures, Figure figure) {
+  return figures.*kMembers[static_cast<std::size_t>(figure)];
 }
 
 Identity identity_of(const std::vector<PromptPair>& pairs, const std::string& experiment) {

@@ -65,7 +65,8 @@ struct GateOutcome {
   int exit_code() const;
 };
 
-std::optional<double> figure_of(const PromptFigures& figures, Figure figure);
+std::optional<double>& figure_of(PromptFigures& figures, Figure figure);
+const std::optional<double>& figure_of(const PromptFigures& figures, Figure figure);
 
 /// Throws Error where `baseline` is of another model or experiment, saying what differs. Without a baseline, limits relative to
 /// it are `skipped` (a baseline is about to be written); the caller refuses where one is due.

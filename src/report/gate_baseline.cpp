@@ -22,22 +22,6 @@ using isolate::PromptFigures;
 
 constexpr std::uint64_t kMaxBytes = std::uint64_t{64} << 20;
 
-std::optional<double>& member_of(PromptFigures& figures, Figure figure) {
-  switch (figure) {
-    case Figure::p99:
-      return figures.p99;
-    case Figure::max:
-      return figures.max;
-    case Figure::top1_agreement:
-      return figures.top1_agreement;
-    case Figure::kl:
-      return figures.kl;
-    case Figure::kl_max:
-      break;
-  }
-  return figures.kl_max;
-}
-
 PromptFigures parse_prompt(const json::Value& object, const std::string& where) {
   constexpr std::int64_t kMost = std::numeric_limits<std::int64_t>::max();
   trace::Fields fields(object);
@@ -52,7 +36,7 @@ PromptFigures parse_prompt(const json::Value& object, const std::string& where) 
     const auto value = fields.number(name(figure));
     if (value && !(std::isfinite(*value) && *value >= 0))
       fail("{}: {} is {}, no finite number >= 0; write the baseline again with --write-baseline", where, name(figure), *value);
-    member_of(out, figure) = value;
+    isolate::figure_of(out, figure) = value;
   }
   if (!fields.ok()) fail("{}: {}", where, fields.error());
   return out;

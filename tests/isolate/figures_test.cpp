@@ -164,6 +164,9 @@ TEST(Figures, LogitsAreMeasuredAtEveryPositionThatBothHave) {
   EXPECT_EQ(lacking.kl, std::nullopt);
   EXPECT_EQ(lacking.kl_max, std::nullopt);
   EXPECT_EQ(lacking.top1_agreement, 0.75);
+  for (Capture* arm : {&pair.a, &pair.b})
+    for (LogitsRecord& record : arm->logits) record.top1_id = -1;  // no logit is a number
+  EXPECT_EQ(measure_figures(pair, {}, a, b).top1_agreement, 0);
 }
 
 }  // namespace
