@@ -154,7 +154,7 @@ void AlignedRun::continue_greedily() {
 }
 
 Arm::OnLogits AlignedRun::keep_logits(isolate::LogitsRows& rows, std::int32_t begin) const {
-  if (!context_.whole_logits) return {};
+  if (!context_.whole_logits || whole_layers_) return {};
   return [&rows, begin](std::int32_t position, const TensorView& view, std::int64_t r) {
     if (position >= begin) rows[position] = row_values(view, r);
   };
@@ -209,7 +209,7 @@ Capture AlignedRun::run_b(const std::set<RecordKey>& also) {
     if (position == first_decode || cache * (snapshots_.size() + 1) <= kSnapshotBytes)
       snapshots_.emplace(position, arm_b_->snapshot());
     std::vector<double> logits = arm_b_->decode(tokens_[static_cast<std::size_t>(position)], position);
-    if (c.whole_logits) logits_b_[position] = std::move(logits);
+    if (c.whole_logits && !whole_layers_) logits_b_[position] = std::move(logits);
   }
   full_b_ = arm_b_->full_tensors();
   effects_b_ = arm_b_->fault_effects();

@@ -89,7 +89,7 @@ class AlignedRun {
   std::vector<std::int32_t> declared_schedule(const ArmSpec& spec, std::int32_t prefill_end, std::int32_t decodes) const;
   std::int32_t decode_start() const;
   std::int32_t first_logits() const;
-  /// Keeps the rows of logits of positions from `begin` on in `rows`; does nothing where they are not wanted.
+  /// Keeps the rows of logits of positions from `begin` on in `rows`; does nothing where they are not wanted and in run_whole().
   Arm::OnLogits keep_logits(isolate::LogitsRows& rows, std::int32_t begin) const;
 
   const RunContext& context_;

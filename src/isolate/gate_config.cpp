@@ -15,6 +15,12 @@ constexpr std::size_t kMaxPromptFiles = 4096;
 constexpr std::string_view kOfBaseline = "_vs_baseline";
 constexpr std::array<std::string_view, 5> kNames = {"p99", "max", "top1_agreement", "kl", "kl_max"};
 
+/// Not empty, and nothing that would cut a path short.
+void check_path(const std::string& text, std::string_view key, const std::string& where) {
+  if (text.empty()) fail("{}: {} is empty; name a file or leave it out", where, key);
+  if (text.find('\0') != std::string::npos) fail("{}: {} = {} has a NUL, which no path can have", where, key, quote(text));
+}
+
 /// The strings of an array; nothing where the key is missing.
 std::vector<std::string> strings(const TomlTable& keys, std::string_view key) {
   std::vector<std::string> out;
@@ -35,7 +41,7 @@ std::vector<std::string> strings(const TomlTable& keys, std::string_view key) {
 std::filesystem::path path_of(const TomlTable& keys, std::string_view key, const std::filesystem::path& directory) {
   const auto text = keys.text(key);
   if (!text) return {};
-  if (text->empty()) fail("{}: {} is empty; name a file or leave it out", keys.where(), key);
+  check_path(*text, key, keys.where());
   return directory / *text;
 }
 
@@ -69,7 +75,10 @@ void parse_comparison(const TomlTable& keys, const std::filesystem::path& direct
   config.run = path_of(keys, "run", directory);
   config.experiment = path_of(keys, "experiment", directory);
   config.model = path_of(keys, "model", directory);
-  for (const std::string& file : strings(keys, "prompt_files")) config.prompt_files.push_back(directory / file);
+  for (const std::string& file : strings(keys, "prompt_files")) {
+    check_path(file, "prompt_files", keys.where());
+    config.prompt_files.push_back(directory / file);
+  }
   config.prompt = keys.text("prompt");
   config.arm_a = keys.text("arm_a").value_or("");
   config.arm_b = keys.text("arm_b").value_or("");

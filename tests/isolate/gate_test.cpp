@@ -59,6 +59,9 @@ TEST(GateConfig, RefusesWhatWouldSilentlyHoldNothing) {
   refused(kHead + "span = 0\n", {"span = 0"});
   refused(kHead + "prompt_files = \"a\"\n", {"prompt_files", "not an array"});
   refused(kHead + "prompt_files = [1]\n", {"prompt_files[0]"});
+  refused(kHead + "model = \"\"\n", {"model is empty"});
+  refused(kHead + "model = \"x\\u0000y\"\n", {"model = 'x\\x00y' has a NUL"});
+  refused(kHead + "prompt_files = [\"x\\u0000y\"]\n", {"prompt_files = 'x\\x00y' has a NUL"});
   refused("[gate\n", {"line 1"});
   refused("[gate]\nid = \"\xff\"\n", {"invalid UTF-8 at byte 13"});
 }
