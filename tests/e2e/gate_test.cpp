@@ -64,7 +64,13 @@ TEST_F(Gate, AFaultFailsAndTheCommandThatIsNamedFindsIt) {
   EXPECT_EQ(result.exit_code, 1) << result.err;
   EXPECT_EQ(check(result, "verdict")["result"], "fail");
   EXPECT_EQ(check(result, "max")["result"], "pass");
-  EXPECT_THAT(result.err, HasSubstr("reproduce    greta isolate --model "));
+  const std::string before = "reproduce    greta ";
+  ASSERT_THAT(result.err, HasSubstr(before + "isolate --model "));
+  const std::size_t begin = result.err.find(before) + before.size();
+  const std::string command = result.err.substr(begin, result.err.find('\n', begin) - begin);
+  const CommandResult again = run_command({"bash", "-c", "exec '" GRETA_BINARY "' " + command}, {}, folder_->path());
+  EXPECT_EQ(again.exit_code, 1) << command << "\n" << again.err;
+  EXPECT_THAT(again.err, HasSubstr("ffn_norm, layer 1"));
 }
 
 TEST_F(Gate, AnAllowedReasonLeavesTheThresholdsToJudge) {
