@@ -16,8 +16,6 @@ namespace {
 
 /// Memory that snapshots of arm B may take; beyond it a control decodes from the first one on.
 constexpr std::size_t kSnapshotBytes = std::size_t{1} << 30;
-/// Rows of the prefix that keep their slices where they differ: the earliest in the order of data.
-constexpr std::size_t kMostDifferingRows = 512;
 constexpr std::int32_t kNoLogits = std::numeric_limits<std::int32_t>::max();
 
 using HashByKey = std::map<RecordKey, Hash128>;
@@ -30,8 +28,9 @@ HashByKey hashes(const Capture& capture) {
   return by_key;
 }
 
-/// Rows before position `end` of `b` that are not bit-equal to `a`'s, the earliest (layer, stage, position) first.
-std::set<RecordKey> differing_prefix(const Capture& a, const Capture& b, std::int32_t end) {
+/// Rows before position `end` of `b` that are not bit-equal to `a`'s: at most `most`, the earliest (layer, stage, position) of
+/// them.
+std::set<RecordKey> differing_prefix(const Capture& a, const Capture& b, std::int32_t end, std::size_t most) {
   const HashByKey by_key = hashes(a);
   std::set<std::tuple<std::int32_t, Stage, std::int32_t>> ordered;
   for (const StageRecord& record : b.records) {
@@ -41,7 +40,7 @@ std::set<RecordKey> differing_prefix(const Capture& a, const Capture& b, std::in
   }
   std::set<RecordKey> keys;
   for (const auto& [layer, stage, position] : ordered) {
-    if (keys.size() == kMostDifferingRows) break;
+    if (keys.size() == most) break;
     keys.insert({position, layer, stage});
   }
   return keys;
@@ -155,11 +154,18 @@ void AlignedRun::continue_greedily() {
   }
 }
 
+Arm::OnLogits AlignedRun::keep_logits(isolate::LogitsRows& rows, std::int32_t begin) const {
+  if (!context_.whole_logits || whole_layers_) return {};
+  return [&rows, begin](std::int32_t position, const TensorView& view, std::int64_t r) {
+    if (position >= begin) rows[position] = row_values(view, r);
+  };
+}
+
 Capture AlignedRun::run_a(const std::set<RecordKey>& also) {
   const RunContext& c = context_;
   const auto n_all = static_cast<std::int32_t>(tokens_.size());
   const auto exact = start(c.model_a, c.arm_a, n_prompt_, header('a'), also);
-  exact->prefill(rows_until(n_prompt_), first_, first_logits(), {});
+  exact->prefill(rows_until(n_prompt_), first_, first_logits(), keep_logits(logits_a_, 0));
   Capture capture = exact->take_capture();
   not_substituted_ += exact->not_substituted();
   full_a_ = exact->full_tensors();
@@ -168,7 +174,7 @@ Capture AlignedRun::run_a(const std::set<RecordKey>& also) {
 
   // The span adds: rows from n on come from one prefill of all n+S-1 rows, those before stay the exact ones.
   const auto spanned = start(c.model_a, c.arm_a, n_all, header('a'), also);
-  spanned->prefill(rows_until(n_all), first_, first_logits(), {});
+  spanned->prefill(rows_until(n_all), first_, first_logits(), keep_logits(logits_a_, n_prompt_));
   add_counts(effects_a_, spanned->fault_effects());
   Capture longer = spanned->take_capture();
   not_substituted_ += spanned->not_substituted();
@@ -198,14 +204,15 @@ Capture AlignedRun::run_b(const std::set<RecordKey>& also) {
   snapshots_.clear();
   arm_b_ = start(c.model_b, c.arm_b, n_all, header('b'), also);
   const std::int32_t logits_from = c.experiment.exp == isolate::ExpMode::aligned ? kNoLogits : n_prompt_ - 1;
-  arm_b_->prefill(rows_until(first_decode), first_, logits_from, {});
+  arm_b_->prefill(rows_until(first_decode), first_, logits_from, keep_logits(logits_b_, 0));
   const ModelConfig& config = c.model_b.config;
   const std::size_t cache =
       KvCache::bytes(c.arm_b.plan.kv, config.n_layers, c.arm_b.batch, n_all, std::int64_t{config.n_kv_heads} * config.head_dim);
   for (std::int32_t position = first_decode; position < n_all; ++position) {
     if (position == first_decode || cache * (snapshots_.size() + 1) <= kSnapshotBytes)
       snapshots_.emplace(position, arm_b_->snapshot());
-    arm_b_->decode(tokens_[static_cast<std::size_t>(position)], position);
+    std::vector<double> logits = arm_b_->decode(tokens_[static_cast<std::size_t>(position)], position);
+    if (c.whole_logits && !whole_layers_) logits_b_[position] = std::move(logits);
   }
   full_b_ = arm_b_->full_tensors();
   effects_b_ = arm_b_->fault_effects();
@@ -218,7 +225,7 @@ isolate::PromptPair AlignedRun::run() {
   isolate::PromptPair pair;
   pair.a = run_a({});
   pair.b = run_b({});
-  if (const auto differing = differing_prefix(pair.a, pair.b, n_prompt_ - 1); !differing.empty()) {
+  if (const auto differing = differing_prefix(pair.a, pair.b, n_prompt_ - 1, context_.detailed_rows); !differing.empty()) {
     pair.a = run_a(differing);
     pair.b = run_b(differing);
   }

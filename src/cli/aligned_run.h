@@ -13,9 +13,13 @@
 #include "cli/arm.h"
 #include "isolate/controls.h"
 #include "isolate/experiment.h"
+#include "isolate/figures.h"
 #include "isolate/outcome.h"
 
 namespace greta::cli {
+
+/// Rows of the prefix that keep slice and sketch where they differ: the earliest in the order of data.
+inline constexpr std::size_t kDetailedRows = 512;
 
 /// What all prompts of a run share.
 struct RunContext {
@@ -25,7 +29,9 @@ struct RunContext {
   const ArmSpec& arm_b;
   const isolate::ExperimentSpec& experiment;
   WeightHashes& weights;
-  bool full = false;  // keep whole tensors of both arms
+  bool full = false;          // keep whole tensors of both arms
+  bool whole_logits = false;  // keep every row of logits of both arms
+  std::size_t detailed_rows = kDetailedRows;
 };
 
 /// Adds one count a fault.
@@ -60,6 +66,8 @@ class AlignedRun {
   const std::vector<std::int64_t>& effects_b() const { return effects_b_; }
   const FullTensors& full_a() const { return full_a_; }
   const FullTensors& full_b() const { return full_b_; }
+  const isolate::LogitsRows& logits_a() const { return logits_a_; }
+  const isolate::LogitsRows& logits_b() const { return logits_b_; }
   /// Rows of positions 0..n-1 that arm A computed otherwise in the prefill of n+S-1 rows than in that of n.
   std::int64_t span_differs() const { return span_differs_; }
   /// Tokens that are prefilled before the context shift (0: there is none), and the position of the first row after it.
@@ -82,13 +90,16 @@ class AlignedRun {
   std::vector<std::int32_t> declared_schedule(const ArmSpec& spec, std::int32_t prefill_end, std::int32_t decodes) const;
   std::int32_t decode_start() const;
   std::int32_t first_logits() const;
+  /// Keeps the rows of logits of positions from `begin` on in `rows`; does nothing where they are not wanted and in run_whole().
+  Arm::OnLogits keep_logits(isolate::LogitsRows& rows, std::int32_t begin) const;
 
   const RunContext& context_;
   std::string prompt_id_;
   std::vector<std::int32_t> tokens_;  // by position (after the shift): prompt, then forced or generated ones
   std::int32_t n_prompt_;
-  std::vector<std::int32_t> prefix_;  // prefilled before the context shift; empty: there is none
-  std::int32_t first_ = 0;            // position of the first row that is compared
+  isolate::LogitsRows logits_a_, logits_b_;  // of RunContext::whole_logits
+  std::vector<std::int32_t> prefix_;         // prefilled before the context shift; empty: there is none
+  std::int32_t first_ = 0;                   // position of the first row that is compared
   std::unique_ptr<Arm> arm_b_;
   std::map<std::int32_t, Arm::Snapshot> snapshots_;  // of arm B, before the decode step of a position
   FullTensors full_a_, full_b_;

@@ -63,9 +63,6 @@ isolate::ExperimentSpec experiment_of(const LoadedCaptures& loaded) {
   return spec;
 }
 
-namespace {
-
-/// verdict.json of a run, which the manifest has vouched for; nothing where there is none.
 std::optional<json::Value> verdict_of_run(const std::filesystem::path& directory) {
   const std::filesystem::path file = directory / "verdict.json";
   if (!std::filesystem::exists(file)) return std::nullopt;
@@ -74,6 +71,8 @@ std::optional<json::Value> verdict_of_run(const std::filesystem::path& directory
     fail("{}: {}; run isolate again, or analyze the JSONL files in a directory of their own", file.string(), document.error());
   return std::move(*document);
 }
+
+namespace {
 
 isolate::LocalJudgement local_judgement(const json::Value& arm, const std::string& where) {
   isolate::LocalJudgement out;

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "isolate/outcome.h"
+#include "trace/json.h"
 #include "trace/load.h"
 #include "trace/name_map.h"
 
@@ -22,11 +23,13 @@ LoadedCaptures load_traces(const std::filesystem::path& path, const LoadOptions&
 
 /// The built-in experiment without prompts; under the manifest's experiment id where that is another one.
 isolate::ExperimentSpec experiment_of(const LoadedCaptures& loaded);
+/// verdict.json of a run, which the manifest has vouched for; nothing where there is none. Throws Error where it is no JSON.
+std::optional<json::Value> verdict_of_run(const std::filesystem::path& directory);
 /// Thresholds and collapse token that `isolate` wrote into verdict.json of a verified run directory.
 void apply_settings_of_run(const std::filesystem::path& directory, isolate::ExperimentSpec& spec);
 
-/// What captures do not hold: by prompt, what the judge of ops found in that run, and whether its arms had other weights. Throws
-/// Error for a file that says it wrongly.
+/// What captures do not hold: by prompt, what the judge of ops found in that run, and whether its arms had other weights.
+/// Throws Error for a file that says it wrongly.
 struct RecordedRun {
   std::map<std::string, isolate::LocalPair> local;
   bool weights_differ = false;

@@ -1,10 +1,8 @@
 // Reads an experiment from TOML. An unknown key is an error: a misspelt threshold must not silently leave the default standing.
 #include <fmt/format.h>
-#include <toml++/toml.h>
 
 #include <algorithm>
 #include <array>
-#include <cmath>
 #include <fstream>
 #include <iterator>
 #include <set>
@@ -15,6 +13,7 @@
 #include "core/quote.h"
 #include "core/utf8.h"
 #include "isolate/experiment.h"
+#include "isolate/toml_table.h"
 
 namespace greta::isolate {
 namespace {
@@ -33,82 +32,14 @@ std::string read_file(const std::filesystem::path& file, std::string_view what) 
   return text;
 }
 
-void check_id(std::string_view id, std::string_view where) {
-  const bool plain = !id.empty() && id.size() <= 64 && id.front() != '.' && std::all_of(id.begin(), id.end(), [](char c) {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' || c == '-' || c == '.';
-  });
-  if (!plain) fail("{}: id {} is not 1 to 64 of A-Z a-z 0-9 _ - . (it names files)", where, quote(id));
-}
-
 void check_text(std::string_view text, std::string_view where) {
   if (text.empty()) fail("{}: the prompt is empty; give it text", where);
   if (const auto bad = first_invalid_utf8(text)) fail("{}: invalid UTF-8 at byte {}; save it as UTF-8", where, *bad);
 }
 
-/// One table of the file with the keys it may have.
-class Table {
- public:
-  Table(const toml::table& table, std::string where, std::span<const std::string_view> known)
-      : table_(table), where_(std::move(where)) {
-    for (const auto& [key, node] : table)
-      if (std::find(known.begin(), known.end(), key.str()) == known.end())
-        fail("{}: unknown key {}{}", where_, quote(key.str()), suggestion(key.str(), known));
-  }
-
-  std::optional<bool> boolean(std::string_view key) const { return get<bool>(key, "true or false"); }
-  std::optional<std::string> text(std::string_view key) const { return get<std::string>(key, "a string"); }
-  std::optional<std::int64_t> integer(std::string_view key, std::int64_t low, std::int64_t high) const {
-    const auto value = get<std::int64_t>(key, "a whole number");
-    if (value && (*value < low || *value > high)) fail("{}: {} = {} is not within {}..{}", where_, key, *value, low, high);
-    return value;
-  }
-  std::optional<double> number(std::string_view key) const {
-    std::optional<double> value;
-    if (const toml::node* node = table_.get(key); node != nullptr && node->is_integer()) {
-      value = static_cast<double>(**node->as_integer());
-    } else {
-      value = get<double>(key, "a number");
-    }
-    if (value && !(std::isfinite(*value) && *value >= 0)) fail("{}: {} = {} is not a finite number >= 0", where_, key, *value);
-    return value;
-  }
-  /// A string, or an array whose elements `element` turns into strings: joined by commas.
-  template <class Element>
-  std::optional<std::string> list(std::string_view key, Element&& element) const {
-    const toml::node* node = table_.get(key);
-    if (node == nullptr) return std::nullopt;
-    const toml::array* array = node->as_array();
-    if (array == nullptr) return get<std::string>(key, "a string or an array");
-    if (array->empty()) fail("{}: {} is an empty array; leave it out for all", where_, key);
-    std::string joined;
-    for (const toml::node& one : *array) joined += (joined.empty() ? "" : ",") + element(one);
-    return joined;
-  }
-  const toml::table* table(std::string_view key) const {
-    const toml::node* node = table_.get(key);
-    if (node == nullptr) return nullptr;
-    if (!node->is_table()) fail("{}: {} is not a table", where_, key);
-    return node->as_table();
-  }
-  const toml::node* node(std::string_view key) const { return table_.get(key); }
-  const std::string& where() const { return where_; }
-
- private:
-  template <class T>
-  std::optional<T> get(std::string_view key, std::string_view kind) const {
-    const toml::node* node = table_.get(key);
-    if (node == nullptr) return std::nullopt;
-    if (const auto value = node->value_exact<T>()) return *value;
-    fail("{}: {} (line {}) is not {}", where_, key, node->source().begin.line, kind);
-  }
-
-  const toml::table& table_;
-  std::string where_;
-};
-
 PromptSpec parse_prompt(const toml::table& table, const std::string& where, const std::filesystem::path& directory) {
   constexpr std::array<std::string_view, 5> kKeys = {"id", "text", "file", "chat", "system"};
-  const Table keys(table, where, kKeys);
+  const TomlTable keys(table, where, kKeys);
   const auto text = keys.text("text");
   const auto file = keys.text("file");
   if (text.has_value() == file.has_value()) fail("{}: give exactly one of text and file", where);
@@ -147,7 +78,7 @@ std::map<std::string, std::string> parse_arm(const toml::table& table, const std
   return arm;
 }
 
-void parse_lists(const Table& keys, ExperimentSpec& spec) {
+void parse_lists(const TomlTable& keys, ExperimentSpec& spec) {
   try {
     if (const auto layers = keys.list("layers", [&](const toml::node& node) {
           if (const auto number = node.value_exact<std::int64_t>()) return fmt::format("{}", *number);
@@ -164,7 +95,7 @@ void parse_lists(const Table& keys, ExperimentSpec& spec) {
   }
 }
 
-void parse_prompts(const Table& keys, const std::filesystem::path& directory, ExperimentSpec& spec) {
+void parse_prompts(const TomlTable& keys, const std::filesystem::path& directory, ExperimentSpec& spec) {
   const toml::node* node = keys.node("prompts");
   if (node == nullptr) return;
   const toml::array* array = node->as_array();
@@ -178,16 +109,16 @@ void parse_prompts(const Table& keys, const std::filesystem::path& directory, Ex
   }
 }
 
-void parse_tables(const Table& keys, ExperimentSpec& spec) {
+void parse_tables(const TomlTable& keys, ExperimentSpec& spec) {
   if (const toml::table* table = keys.table("thresholds")) {
     constexpr std::array<std::string_view, 2> kKeys = {"mae", "rel"};
-    const Table thresholds(*table, keys.where() + ": thresholds", kKeys);
+    const TomlTable thresholds(*table, keys.where() + ": thresholds", kKeys);
     spec.thresholds.mae = thresholds.number("mae").value_or(spec.thresholds.mae);
     spec.thresholds.rel = thresholds.number("rel").value_or(spec.thresholds.rel);
   }
   if (const toml::table* table = keys.table("arms")) {
     constexpr std::array<std::string_view, 2> kKeys = {"a", "b"};
-    const Table arms(*table, keys.where() + ": arms", kKeys);
+    const TomlTable arms(*table, keys.where() + ": arms", kKeys);
     if (const toml::table* arm = arms.table("a")) spec.arm_a = parse_arm(*arm, keys.where() + ": arms.a");
     if (const toml::table* arm = arms.table("b")) spec.arm_b = parse_arm(*arm, keys.where() + ": arms.b");
   }
@@ -199,15 +130,8 @@ ExperimentSpec parse_experiment(std::string_view text, std::string_view where, c
   constexpr std::array<std::string_view, 13> kKeys = {"id",      "title",          "exp",  "layers", "stages",
                                                       "sample",  "span",           "seed", "shift",  "thresholds",
                                                       "prompts", "collapse_token", "arms"};
-  if (const auto bad = first_invalid_utf8(text)) fail("{}: invalid UTF-8 at byte {}; save it as UTF-8", where, *bad);
-  toml::table root;
-  try {
-    root = toml::parse(text);
-  } catch (const toml::parse_error& error) {
-    fail("{}: line {}, column {}: {}", where, error.source().begin.line, error.source().begin.column,
-         quote(error.description(), 200));
-  }
-  const Table keys(root, std::string(where), kKeys);
+  const toml::table root = parse_toml(text, where);
+  const TomlTable keys(root, std::string(where), kKeys);
   ExperimentSpec spec;
   spec.id = keys.text("id").value_or(spec.id);
   check_id(spec.id, where);

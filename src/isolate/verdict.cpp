@@ -98,6 +98,11 @@ int git_bisect_code(Verdict verdict) {
 }
 
 std::string_view name(Reason reason) { return info(reason).name; }
+std::optional<Reason> reason_from_name(std::string_view text) {
+  for (const ReasonInfo& one : kReasons)
+    if (one.name == text) return one.reason;
+  return std::nullopt;
+}
 Verdict verdict_of(Reason reason) { return info(reason).verdict; }
 std::string_view explain(Reason reason) { return info(reason).explanation; }
 

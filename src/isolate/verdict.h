@@ -49,6 +49,7 @@ enum class Reason : std::uint8_t {
 };
 /// "bit_equal", "above_threshold", ...
 std::string_view name(Reason reason);
+std::optional<Reason> reason_from_name(std::string_view name);
 /// The verdict that a reason gives.
 Verdict verdict_of(Reason reason);
 /// One English line on what the reason means and what to do.

@@ -46,8 +46,8 @@ int open_again(const char* path, int flags, mode_t mode = 0) {
   return fd;
 }
 
-int open_to_read(const fs::path& path) {
-  const int fd = open_again(path.c_str(), O_RDONLY);
+int open_to_read(const fs::path& path, int flags = 0) {
+  const int fd = open_again(path.c_str(), O_RDONLY | flags);
   if (fd < 0) fail("{}: cannot be opened: {}", path.string(), reason(errno));
   return fd;
 }
@@ -145,7 +145,7 @@ void atomic_write_file(const fs::path& path, std::string_view content) {
 }
 
 std::string read_file(const fs::path& path, std::uint64_t max_bytes) {
-  const Descriptor file(open_to_read(path));
+  const Descriptor file(open_to_read(path, O_NONBLOCK));  // a pipe without a writer is refused, not waited for
   struct stat status {};
   if (::fstat(file.get(), &status) != 0) fail("{}: cannot be read: {}", path.string(), reason(errno));
   if (!S_ISREG(status.st_mode)) fail("{}: is no regular file", path.string());

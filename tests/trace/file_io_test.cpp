@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 #include <signal.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -107,6 +108,8 @@ TEST(ReadFile, HasALimitAndTakesRegularFilesOnly) {
   EXPECT_NE(error_of([&] { read_file(dir / "none", 4); }).find("cannot be opened"), std::string::npos);
   EXPECT_NE(error_of([&] { read_file(dir.path(), 4); }), "");
   EXPECT_NE(error_of([&] { read_file("/dev/zero", 4); }).find("no regular file"), std::string::npos);
+  ASSERT_EQ(mkfifo((dir / "pipe").c_str(), 0600), 0);  // nobody writes to it: waiting would never end
+  EXPECT_NE(error_of([&] { read_file(dir / "pipe", 4); }).find("no regular file"), std::string::npos);
 }
 
 TEST(SummariseFile, IsSizeAndXxh3) {
