@@ -2,9 +2,7 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
 #include <atomic>
-#include <cmath>
 #include <limits>
 #include <map>
 #include <thread>
@@ -18,46 +16,6 @@
 
 namespace greta::cli {
 namespace {
-
-/// Bytes of kept rows, as stored and as float64, that one group of layers may take.
-constexpr double kGroupBytes = 5e8;
-
-/// Groups of consecutive layers whose rows take at most kGroupBytes, one layer at least.
-std::vector<std::vector<std::int32_t>> layer_groups(const ModelConfig& config, std::int64_t positions) {
-  const double widths = 9.0 * config.d_model + 4.0 * config.n_heads * config.head_dim +
-                        5.0 * config.n_kv_heads * config.head_dim + 3.0 * config.d_ff +
-                        2.0 * config.n_heads * static_cast<double>(positions);
-  const double layer_bytes = widths * static_cast<double>(positions) * (sizeof(float) + sizeof(double));
-  const auto size = std::max(1, static_cast<int>(std::min(kGroupBytes / layer_bytes, 1e6)));
-  std::vector<std::vector<std::int32_t>> groups;
-  for (int layer = 0; layer < config.n_layers; ++layer) {
-    if (layer % size == 0) groups.emplace_back();
-    groups.back().push_back(layer);
-  }
-  return groups;
-}
-
-std::vector<audit::Place> places_of(int layer, int n_layers) {
-  std::vector<audit::Place> places;
-  for (const Stage stage : all_stages())
-    if (once_per_token(stage) == (layer == n_layers)) places.push_back({stage, layer});
-  return places;
-}
-
-std::string said(const audit::LocalError& error) {
-  const auto common = [](const char* what, const audit::CommonError& e) {
-    return fmt::format("the row is off by a common {} of {:.3g}, bound {:.3g}", what, e.error, e.bound);
-  };
-  if (error.over > 0)
-    return fmt::format("element {} is off by {:.3g}, bound {:.3g} ({} of {} elements beyond theirs)", error.element,
-                       error.error, error.bound, error.over, error.judged);
-  return error.scale.over() ? common("factor", error.scale) : common("offset", error.offset);
-}
-
-double ratio_of(const audit::LocalError& error) {
-  return std::isnan(error.ratio) ? std::numeric_limits<double>::infinity()
-                                 : std::max({error.ratio, error.scale.ratio, error.offset.ratio});
-}
 
 class ArmJudge {
  public:
@@ -102,7 +60,7 @@ class ArmJudge {
     out.worst_ratio = sum_.worst_ratio;
     if (sum_.worst_ratio > 0) out.worst = isolate::place(sum_.worst.stage, sum_.worst.layer, sum_.worst_position);
     for (const audit::GuiltyRow& row : sum_.guilty)
-      add(row.place, row.position, ratio_of(row.error), said(row.error), std::nullopt);
+      add(row.place, row.position, audit::largest_ratio(row.error), audit::described(row.error), std::nullopt);
     for (auto& [key, finding] : findings_) {
       if (out.guilty.size() < isolate::kMostFindings) out.guilty.push_back(std::move(finding));
       ++out.guilty_rows;
