@@ -24,8 +24,8 @@ double value_at(const std::byte* row, DType dtype, std::size_t i) {
   return static_cast<double>(reinterpret_cast<const float*>(row)[i]);
 }
 
-/// As stored; a row of blocks as its values, exactly (F64 for quantised activations, else F32), since files of tensors hold single
-/// elements.
+/// As stored; a row of blocks as its values, exactly (F64 for quantised activations, else F32), since files of tensors hold
+/// single elements.
 void keep_whole(FullTensor& full, std::int32_t position, const TensorView& output, std::int64_t r) {
   const bool blocks = dtype_info(output.dtype).block_elems > 1;
   full.dtype = output.dtype == DType::q8_f32 ? DType::f64 : blocks ? DType::f32 : output.dtype;
@@ -182,6 +182,18 @@ void Recorder::note_earlier_reads(const OpSite& site, std::int64_t slots) {
   earlier_reads_ = earlier_reads_ < 0 ? slots : std::min(earlier_reads_, slots);
   if (phase_ == Phase::decode && step_positions_.contains(capture_.n_prompt - 1))
     capture_.kv_slots_read_from_earlier_steps = earlier_reads_;
+}
+
+RecordingKv Recorder::recording_kv(const OpSite& site, KvView& kv) {
+  RecordingKv recording(kv, memory_.ledger, step_);
+  if (!options_.kv_journal) return recording;
+  KvAccess call;
+  call.phase = phase_;
+  call.call = kv_calls_++;
+  for (const RowId& row : site.rows)
+    if (row.seq == 0) call.last = std::max(call.last, row.position);
+  recording.keep(journal_, call);
+  return recording;
 }
 
 void Recorder::operator()(Stage stage, int layer, const TensorView& output) {
