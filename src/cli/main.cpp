@@ -54,6 +54,7 @@ int main(int argc, char** argv) {
   cli::add_isolate(app, program);
   cli::add_analyze(app, program);
   cli::add_compare(app, program);
+  cli::add_audit(app, program);
   cli::add_faults(app, program);
   cli::add_tokenize(app, program);
   cli::add_models(app, program);

@@ -23,6 +23,7 @@ void add_faults(CLI::App& app, Program& program);
 void add_isolate(CLI::App& app, Program& program);
 void add_analyze(CLI::App& app, Program& program);
 void add_compare(CLI::App& app, Program& program);
+void add_audit(CLI::App& app, Program& program);
 void add_remote(CLI::App& app, Program& program);
 
 }  // namespace greta::cli
