@@ -34,15 +34,22 @@ void add(Examination& out, Place place, int position, const LocalError& error) {
   }
 }
 
+void judge_row(const RowCase& row, const Estimate& due, const ArmRows& arm, const OnRow& on_row, Examination& out) {
+  const auto actual = arm.rows.row(row.place.stage, row.place.layer, row.position);
+  const LocalError error = judge(due, actual);
+  add(out, row.place, row.position, error);
+  if (on_row) on_row(row, due, actual, error);
+}
+
 /// All rows of a matrix product at once: its weights are by far the largest operand.
-void examine_products(const std::vector<std::unique_ptr<RowCase>>& cases, const ArmRows& arm, Place place, Examination& out) {
+void examine_products(const std::vector<std::unique_ptr<RowCase>>& cases, const ArmRows& arm, Place place, const OnRow& on_row,
+                      Examination& out) {
   if (cases.empty()) return;
   const RowCase& first = *cases.front();
   std::vector<std::span<const double>> inputs;
   for (const auto& one : cases) inputs.emplace_back(one->inputs[0]);
   const std::vector<Estimate> due = products(first, inputs, arithmetic_of(arm.rows.route(place.stage, place.layer), first));
-  for (std::size_t i = 0; i < cases.size(); ++i)
-    add(out, place, cases[i]->position, judge(due[i], arm.rows.row(place.stage, place.layer, cases[i]->position)));
+  for (std::size_t i = 0; i < cases.size(); ++i) judge_row(*cases[i], due[i], arm, on_row, out);
 }
 
 }  // namespace
@@ -60,8 +67,8 @@ Examination& Examination::operator+=(Examination&& other) {
   return *this;
 }
 
-Examination examine(const Contract& contract, const ArmRows& arm, std::span<const Place> places,
-                    std::span<const int> positions) {
+Examination examine(const Contract& contract, const ArmRows& arm, std::span<const Place> places, std::span<const int> positions,
+                    const OnRow& on_row) {
   constexpr std::size_t kProductRows = 64;  // of which inputs and estimates are held at once
   Examination out;
   for (const Place& place : places) {
@@ -83,15 +90,15 @@ Examination examine(const Contract& contract, const ArmRows& arm, std::span<cons
         continue;
       }
       if (op->op != OpClass::matmul) {
-        add(out, place, position, judge(estimate(*right.row, arithmetic_of(route, *right.row)), actual));
+        judge_row(*right.row, estimate(*right.row, arithmetic_of(route, *right.row)), arm, on_row, out);
         continue;
       }
       waiting.push_back(std::move(right.row));
       if (waiting.size() < kProductRows) continue;
-      examine_products(waiting, arm, place, out);
+      examine_products(waiting, arm, place, on_row, out);
       waiting.clear();
     }
-    examine_products(waiting, arm, place, out);
+    examine_products(waiting, arm, place, on_row, out);
   }
   return out;
 }

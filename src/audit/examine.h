@@ -12,6 +12,7 @@
 #include "audit/contract.h"
 #include "audit/local_error.h"
 #include "audit/op_graph.h"
+#include "audit/row_case.h"
 #include "audit/rows.h"
 
 namespace greta::audit {
@@ -40,8 +41,13 @@ struct Examination {
   Examination& operator+=(Examination&& other);
 };
 
+/// What was found of one row: its operands, what it should be, what it is.
+using OnRow =
+    std::function<void(const RowCase& row, const Estimate& due, std::span<const double> actual, const LocalError& error)>;
+
 /// Judges the rows at `positions` (ascending) of each place, as far as they were kept. Matrix rows are read once a place.
-Examination examine(const Contract& contract, const ArmRows& arm, std::span<const Place> places,
-                    std::span<const int> positions);
+/// `on_row` is told of every row that has operands.
+Examination examine(const Contract& contract, const ArmRows& arm, std::span<const Place> places, std::span<const int> positions,
+                    const OnRow& on_row = {});
 
 }  // namespace greta::audit

@@ -1,5 +1,7 @@
 #include "audit/local_error.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cmath>
 #include <limits>
@@ -142,6 +144,20 @@ LocalError judge(const Estimate& estimate, std::span<const double> actual) {
     keep_larger(out.offset, common_error(estimate, actual, elements, false));
   }
   return out;
+}
+
+double largest_ratio(const LocalError& error) {
+  return std::isnan(error.ratio) ? kInfinity : std::max({error.ratio, error.scale.ratio, error.offset.ratio});
+}
+
+std::string described(const LocalError& error) {
+  const auto common = [](const char* what, const CommonError& e) {
+    return fmt::format("the row is off by a common {} of {:.3g}, bound {:.3g}", what, e.error, e.bound);
+  };
+  if (error.over > 0)
+    return fmt::format("element {} is off by {:.3g}, bound {:.3g} ({} of {} elements beyond theirs)", error.element,
+                       error.error, error.bound, error.over, error.judged);
+  return error.scale.over() ? common("factor", error.scale) : common("offset", error.offset);
 }
 
 }  // namespace greta::audit

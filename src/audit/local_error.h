@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <string>
 
 #include "audit/estimate.h"
 
@@ -42,5 +43,10 @@ struct LocalError {
 /// stays below 6 / sqrt 3 sqrt(sum w_i^2 b_i^2); what is shared adds sum |w_i| common_i. Elements of nearly equal significand
 /// are one rounding seen many times, and count as one.
 LocalError judge(const Estimate& estimate, std::span<const double> actual);
+
+/// The largest of an element's, the scale's and the offset's ratio; infinite where an element's is NaN.
+double largest_ratio(const LocalError& error);
+/// Of a guilty one, in one line: "element 17 is off by 3.2e-05, bound 1.1e-07 (1 of 64 elements beyond theirs)".
+std::string described(const LocalError& error);
 
 }  // namespace greta::audit

@@ -11,8 +11,6 @@
 #include "audit/storage_bound.h"
 
 namespace greta::audit {
-namespace {
-
 std::vector<double> vector_of(const Tensors& tensors, const std::string& name) {
   if (name.empty()) return {};
   std::vector<double> out(static_cast<std::size_t>(tensors.find(name)->cols));
@@ -37,6 +35,8 @@ Rotation rotation_of(const ModelContract& model, int layer) {
           .linear_scale = own.rope_linear_scale,
           .freq_factors = model.rope_freq_factors};
 }
+
+namespace {
 
 AttentionCase attention_of(const ModelContract& model, const Rows& rows, Place slots, int layer, int position) {
   const int window = model.layers[static_cast<std::size_t>(layer)].window;

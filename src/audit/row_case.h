@@ -68,6 +68,12 @@ struct RightCase {
 };
 RightCase right_case(const Contract& contract, const Rows& rows, const Op& op, Place place, int position, std::int64_t token);
 
+/// How Q and K of a layer turn, and a tensor of the file as a matrix or vector of an op (empty for an empty name). The model
+/// and the tensors outlive them.
+Rotation rotation_of(const ModelContract& model, int layer);
+Matrix matrix_of(const Tensors& tensors, const std::string& name);
+std::vector<double> vector_of(const Tensors& tensors, const std::string& name);
+
 /// What the op should write, and how far rounding may move it.
 Estimate estimate(const RowCase& row, const Arithmetic& arithmetic);
 /// The same of a matrix product for several rows of its input at once, [n_in] each; `row` says everything else.

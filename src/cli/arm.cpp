@@ -73,13 +73,19 @@ void Arm::record(Capture header, RecorderOptions options) {
 TensorView Arm::run_rows(Phase phase, std::span<const std::int32_t> tokens, std::int32_t first, std::int32_t logits_from) {
   std::vector<std::int32_t> ids, wanted;
   std::vector<RowId> rows;
-  for (std::size_t i = 0; i < tokens.size(); ++i) {
+  const auto add = [&](std::size_t i, std::int32_t seq) {
     const std::int32_t position = first + static_cast<std::int32_t>(i);
-    if (position >= logits_from) wanted.push_back(static_cast<std::int32_t>(rows.size()));
-    for (std::int32_t seq = 0; seq < spec_.batch; ++seq) {
-      ids.push_back(companion_token(tokens[i], seq, position, model_.config.vocab_size));
-      rows.push_back({seq, position});
-    }
+    if (seq == 0 && position >= logits_from) wanted.push_back(static_cast<std::int32_t>(rows.size()));
+    ids.push_back(spec_.duplicates ? tokens[i] : companion_token(tokens[i], seq, position, model_.config.vocab_size));
+    rows.push_back({seq, position});
+  };
+  if (spec_.order == BatchOrder::by_sequence) {
+    for (std::int32_t seq = 0; seq < spec_.batch; ++seq)
+      for (std::size_t i = 0; i < tokens.size(); ++i) add(i, seq);
+  } else {
+    const std::int32_t turn = spec_.order == BatchOrder::prompt_last ? 1 : 0;
+    for (std::size_t i = 0; i < tokens.size(); ++i)
+      for (std::int32_t s = 0; s < spec_.batch; ++s) add(i, (s + turn) % spec_.batch);
   }
   // The rows that the returned view names die here: callers read its values only.
   TensorView logits = session_.step(phase, {ids, rows, wanted}, probe());

@@ -24,12 +24,18 @@
 
 namespace greta::cli {
 
+/// In which order a call of a batch has its rows: all sequences of a position, the prompt's first or last; or one sequence
+/// after the other.
+enum class BatchOrder : std::uint8_t { by_position, prompt_last, by_sequence };
+
 /// What an arm computes with (docs/architecture.md, "Arms").
 struct ArmSpec {
   std::string backend = "cpu";
   Plan plan;
   std::int32_t chunk = 0;  // rows of a prefill call at most; 0: all at once
   std::int32_t batch = 1;  // sequences that every forward call computes together
+  BatchOrder order = BatchOrder::by_position;
+  bool duplicates = false;  // the companions of a batch are the prompt itself
   int threads = 1;
   Isa isa = Isa::scalar;
   std::vector<FaultSpec> faults;
@@ -46,7 +52,7 @@ void refuse_idle_faults(const ArmSpec& spec, const std::vector<std::int64_t>& ef
 std::int32_t companion_token(std::int32_t token, std::int32_t seq, std::int32_t position, std::int32_t vocab_size);
 
 /// One arm over one prompt: SubstitutingOps(FaultyOps(RecordingOps(routes))) over one cache. With a batch, every forward call
-/// computes the same positions of all sequences, position by position; sequence 0 alone is recorded and gets logits.
+/// computes the same positions of all sequences, in the spec's order; sequence 0 alone is recorded and gets logits.
 class Arm {
  public:
   /// `capacity` positions are kept in the cache. `n_prompt` resolves a fault's position -1.
@@ -84,6 +90,9 @@ class Arm {
   /// Ends the recording and gives it out, with schedule, routes and the count of the faults' effects.
   Capture take_capture();
   const FullTensors& full_tensors() const { return recorder_->full_tensors(); }
+  const KvJournal& kv_journal() const { return recorder_->kv_journal(); }
+  /// The slot of the cache that lies at an address; nullopt: none does.
+  std::optional<KvPlace> kv_place(const std::byte* slot) const { return kv_.place(slot); }
   /// Elements that each fault changed, in the order of the arm's own.
   std::vector<std::int64_t> fault_effects() const { return faulty_.effects_by_fault(); }
 

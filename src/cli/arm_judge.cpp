@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <atomic>
-#include <cmath>
 #include <limits>
 #include <thread>
 #include <utility>
@@ -13,49 +12,6 @@
 #include "isolate/align.h"
 
 namespace greta::cli {
-namespace {
-
-/// Bytes of kept rows, as stored and as float64, that one group of layers may take.
-constexpr double kGroupBytes = 5e8;
-
-std::vector<audit::Place> places_of(int layer, int n_layers) {
-  std::vector<audit::Place> places;
-  for (const Stage stage : all_stages())
-    if (once_per_token(stage) == (layer == n_layers)) places.push_back({stage, layer});
-  return places;
-}
-
-std::string said(const audit::LocalError& error) {
-  const auto common = [](const char* what, const audit::CommonError& e) {
-    return fmt::format("the row is off by a common {} of {:.3g}, bound {:.3g}", what, e.error, e.bound);
-  };
-  if (error.over > 0)
-    return fmt::format("element {} is off by {:.3g}, bound {:.3g} ({} of {} elements beyond theirs)", error.element,
-                       error.error, error.bound, error.over, error.judged);
-  return error.scale.over() ? common("factor", error.scale) : common("offset", error.offset);
-}
-
-double ratio_of(const audit::LocalError& error) {
-  return std::isnan(error.ratio) ? std::numeric_limits<double>::infinity()
-                                 : std::max({error.ratio, error.scale.ratio, error.offset.ratio});
-}
-
-}  // namespace
-
-std::vector<std::vector<std::int32_t>> layer_groups(const ModelConfig& config, std::int64_t positions) {
-  const double widths = 9.0 * config.d_model + 4.0 * config.n_heads * config.head_dim +
-                        5.0 * config.n_kv_heads * config.head_dim + 3.0 * config.d_ff +
-                        2.0 * config.n_heads * static_cast<double>(positions);
-  const double layer_bytes = widths * static_cast<double>(positions) * (sizeof(float) + sizeof(double));
-  const auto size = std::max(1, static_cast<int>(std::min(kGroupBytes / layer_bytes, 1e6)));
-  std::vector<std::vector<std::int32_t>> groups;
-  for (int layer = 0; layer < config.n_layers; ++layer) {
-    if (layer % size == 0) groups.emplace_back();
-    groups.back().push_back(layer);
-  }
-  return groups;
-}
-
 void ArmJudge::judge(const WholeRun& run, const std::vector<std::int32_t>& group, const std::vector<int>& positions) {
   const KeptRows rows(run.capture, run.tensors);
   const audit::ArmRows arm{rows, run.capture.tokens};
@@ -75,7 +31,7 @@ void ArmJudge::judge(const WholeRun& run, const std::vector<std::int32_t>& group
     if (!record.reread) steps_.try_emplace({record.position, record.layer, record.stage}, record.step);
   for (std::size_t i = 0; i < layers.size(); ++i) {
     for (const audit::GuiltyRow& row : found[i].guilty)
-      add(row.place, row.position, ratio_of(row.error), said(row.error), std::nullopt);
+      add(row.place, row.position, audit::largest_ratio(row.error), audit::described(row.error), std::nullopt);
     sum_ += std::move(found[i]);
     add_reads(run.capture, layers[i]);
   }

@@ -52,7 +52,4 @@ class ArmJudge {
   std::map<Order, isolate::LocalFinding> findings_;
 };
 
-/// Groups of consecutive layers whose rows, kept whole, take at most half a gigabyte; one layer at least.
-std::vector<std::vector<std::int32_t>> layer_groups(const ModelConfig& config, std::int64_t positions);
-
 }  // namespace greta::cli

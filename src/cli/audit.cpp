@@ -10,6 +10,12 @@ void add_audit(CLI::App& app, Program& program) {
   audit->require_subcommand(0, 1);
   add_audit_run(*audit, program);
   add_audit_rmsnorm(*audit, program);
+  add_audit_determinism(*audit, program);
+  add_audit_invariance(*audit, program);
+  add_audit_kv(*audit, program);
+  add_audit_layout(*audit, program);
+  add_audit_precision(*audit, program);
+  add_audit_rope(*audit, program);
 }
 
 }  // namespace greta::cli

@@ -1,8 +1,37 @@
 #include "cli/kept_rows.h"
 
+#include <algorithm>
+
 #include "ops/cpu/convert.h"
 
 namespace greta::cli {
+namespace {
+
+/// Bytes of kept rows, as stored and as float64, that one group of layers may take.
+constexpr double kGroupBytes = 5e8;
+
+}  // namespace
+
+std::vector<std::vector<std::int32_t>> layer_groups(const ModelConfig& config, std::int64_t positions) {
+  const double widths = 9.0 * config.d_model + 4.0 * config.n_heads * config.head_dim +
+                        5.0 * config.n_kv_heads * config.head_dim + 3.0 * config.d_ff +
+                        2.0 * config.n_heads * static_cast<double>(positions);
+  const double layer_bytes = widths * static_cast<double>(positions) * (sizeof(float) + sizeof(double));
+  const auto size = std::max(1, static_cast<int>(std::min(kGroupBytes / layer_bytes, 1e6)));
+  std::vector<std::vector<std::int32_t>> groups;
+  for (int layer = 0; layer < config.n_layers; ++layer) {
+    if (layer % size == 0) groups.emplace_back();
+    groups.back().push_back(layer);
+  }
+  return groups;
+}
+
+std::vector<audit::Place> places_of(int layer, int n_layers) {
+  std::vector<audit::Place> places;
+  for (const Stage stage : all_stages())
+    if (once_per_token(stage) == (layer == n_layers)) places.push_back({stage, layer});
+  return places;
+}
 
 KeptRows::KeptRows(const Capture& capture, const FullTensors& tensors) {
   for (const StageRecord& record : capture.records)

@@ -1,6 +1,7 @@
 // Rows that a run kept whole, as audit reads them.
 #pragma once
 
+#include <cstdint>
 #include <map>
 #include <optional>
 #include <span>
@@ -8,10 +9,19 @@
 #include <utility>
 #include <vector>
 
+#include "audit/op_graph.h"
 #include "audit/rows.h"
+#include "model/config.h"
 #include "recording/recorder.h"
 
 namespace greta::cli {
+
+/// Groups of consecutive layers whose rows, kept whole as stored and as float64, take some hundred megabytes at most; one layer
+/// at least.
+std::vector<std::vector<std::int32_t>> layer_groups(const ModelConfig& config, std::int64_t positions);
+
+/// The stages of a layer, or with layer = n_layers those that exist once a token.
+std::vector<audit::Place> places_of(int layer, int n_layers);
 
 /// Rows of one run as float64.
 class KeptRows final : public audit::Rows {

@@ -1,6 +1,7 @@
 #include "cli/local_judge.h"
 
 #include "cli/arm_judge.h"
+#include "cli/kept_rows.h"
 
 namespace greta::cli {
 

@@ -55,6 +55,7 @@ int main(int argc, char** argv) {
   cli::add_analyze(app, program);
   cli::add_compare(app, program);
   cli::add_gate(app, program);
+  cli::add_audit(app, program);
   cli::add_faults(app, program);
   cli::add_tokenize(app, program);
   cli::add_models(app, program);
@@ -63,7 +64,6 @@ int main(int argc, char** argv) {
   cli::add_remote(app, program);
   cli::add_scorecard(app, program);
   cli::add_reproduce(app, program);
-  cli::add_audit(app, program);
   try {
     check_verb(app, program.arguments);
     app.parse(argc, argv);

@@ -24,9 +24,9 @@ void add_isolate(CLI::App& app, Program& program);
 void add_analyze(CLI::App& app, Program& program);
 void add_compare(CLI::App& app, Program& program);
 void add_gate(CLI::App& app, Program& program);
+void add_audit(CLI::App& app, Program& program);
 void add_remote(CLI::App& app, Program& program);
 void add_scorecard(CLI::App& app, Program& program);
 void add_reproduce(CLI::App& app, Program& program);
-void add_audit(CLI::App& app, Program& program);
 
 }  // namespace greta::cli

@@ -2,12 +2,21 @@
 #pragma once
 
 #include <cstddef>
+#include <optional>
 #include <vector>
 
 #include "core/dtype.h"
 #include "ops/kv_view.h"
 
 namespace greta {
+
+/// What a slot of the cache is for.
+struct KvPlace {
+  KvPart part = KvPart::k;
+  int layer = 0;
+  RowId token;
+  friend bool operator==(const KvPlace&, const KvPlace&) = default;
+};
 
 /// Zero-filled at construction; slots are absolute positions. Copyable: a copy is a snapshot.
 class KvCache final : public KvView {
@@ -23,6 +32,9 @@ class KvCache final : public KvView {
 
   std::byte* write_slot(KvPart part, int layer, RowId token) override { return slot(part, layer, token); }
   const std::byte* read_slot(KvPart part, int layer, RowId token) override { return slot(part, layer, token); }
+
+  /// The slot that begins at `address`; nullopt: none of this cache does.
+  std::optional<KvPlace> place(const std::byte* address) const;
 
  private:
   std::byte* slot(KvPart part, int layer, RowId token);

@@ -183,6 +183,18 @@ void Recorder::note_earlier_reads(const OpSite& site, std::int64_t slots) {
     capture_.kv_slots_read_from_earlier_steps = earlier_reads_;
 }
 
+RecordingKv Recorder::recording_kv(const OpSite& site, KvView& kv) {
+  RecordingKv recording(kv, memory_.ledger, step_);
+  if (!options_.kv_journal) return recording;
+  KvAccess call;
+  call.phase = phase_;
+  call.call = kv_calls_++;
+  for (const RowId& row : site.rows)
+    if (row.seq == 0) call.last = std::max(call.last, row.position);
+  recording.keep(journal_, call);
+  return recording;
+}
+
 void Recorder::operator()(Stage stage, int layer, const TensorView& output) {
   if (!wants(stage, layer)) return;
   for (std::int64_t r = 0; r < output.n_rows; ++r)

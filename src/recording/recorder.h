@@ -30,15 +30,16 @@ struct RecordKey {
 };
 
 struct RecorderOptions {
-  std::vector<Stage> stages;        // empty: all
-  std::vector<std::int32_t> layers; // empty: all; once-a-token stages are always kept
-  std::int64_t sample = 1024;       // elements of the slice
+  std::vector<Stage> stages;         // empty: all
+  std::vector<std::int32_t> layers;  // empty: all; once-a-token stages are always kept
+  std::int64_t sample = 1024;        // elements of the slice
   /// Rows from this position on keep slice, sketch and operands; earlier ones hash and statistics only.
   std::int32_t detail_from = 0;
-  std::set<RecordKey> detail_also;  // and these
+  std::set<RecordKey> detail_also;     // and these
   bool prefill = true, decode = true;  // phases that are recorded
   bool after_shift = false;            // nothing is recorded before the first kv_shift
-  bool full = false;                // also keep every row whole (FullTensors)
+  bool full = false;                   // also keep every row whole (FullTensors)
+  bool kv_journal = false;             // also keep every access of the cache (KvJournal)
 };
 
 /// Rows kept whole, by (layer, stage): position -> bytes as stored, or as dequantised F32 where they are stored in blocks.
@@ -76,14 +77,15 @@ class Recorder final : public Probe {
   /// A new call: what an earlier one was handed for the same rows is forgotten.
   void note_route(const OpSite& site, OpKind op);
   void note_earlier_reads(const OpSite& site, std::int64_t slots);
+  /// The cache as the call at `site` is to see it.
+  RecordingKv recording_kv(const OpSite& site, KvView& kv);
 
-  KvLedger& ledger() { return memory_.ledger; }
-  int step() const { return step_; }
   const Memory& memory() const { return memory_; }
   void set_memory(Memory memory) { memory_ = std::move(memory); }
 
   Capture& capture() { return capture_; }
   const FullTensors& full_tensors() const { return full_; }
+  const KvJournal& kv_journal() const { return journal_; }
 
  private:
   using Place = std::tuple<std::int32_t, Stage>;  // layer, stage
@@ -100,6 +102,8 @@ class Recorder final : public Probe {
   WeightHashes& weights_;
   Memory memory_;
   FullTensors full_;
+  KvJournal journal_;
+  int kv_calls_ = 0;
   Phase phase_ = Phase::prefill;
   int step_ = -1;
   bool recording_ = true;  // of the current step's phase
@@ -110,9 +114,9 @@ class Recorder final : public Probe {
   std::set<std::int32_t> step_positions_;
   RouteTable routes_{};
   std::map<Place, OpKind> op_of_stage_;
-  std::map<RecordKey, std::vector<OperandRecord>> pending_;   // operands of rows, of the current step
-  std::unordered_map<std::uint64_t, Hash128> produced_;       // rows of the current step, by packed key
-  std::int64_t earlier_reads_ = -1;                           // smallest over the step's attention calls
+  std::map<RecordKey, std::vector<OperandRecord>> pending_;  // operands of rows, of the current step
+  std::unordered_map<std::uint64_t, Hash128> produced_;      // rows of the current step, by packed key
+  std::int64_t earlier_reads_ = -1;                          // smallest over the step's attention calls
 };
 
 }  // namespace greta

@@ -9,8 +9,26 @@
 
 #include "core/site.h"
 #include "ops/kv_view.h"
+#include "trace/record.h"
 
 namespace greta {
+
+/// One slot of sequence 0 that a call was asked to write or that a kernel read, and what it held then. `slot` is where that
+/// really was, which a decorator between the op and the cache may have changed.
+struct KvAccess {
+  bool write = false;
+  KvPart part = KvPart::k;
+  int layer = 0;
+  std::int32_t position = 0;  // for which the slot was asked
+  std::int32_t last = 0;      // position of the call's last row
+  int step = 0;
+  Phase phase = Phase::prefill;
+  int call = 0;  // of kv_write, qk or pv, from 0
+  const std::byte* slot = nullptr;
+  Hash128 hash;  // of the values: after the write, before the read's kernel runs
+};
+/// In the order in which calls were made.
+using KvJournal = std::vector<KvAccess>;
 
 /// Slots are known by their place in the cache, which does not move while a run lasts (snapshots copy into it).
 class KvLedger {
@@ -36,6 +54,11 @@ class KvLedger {
 class RecordingKv final : public KvView {
  public:
   RecordingKv(KvView& inner, KvLedger& ledger, int step) : inner_(inner), ledger_(ledger), step_(step) {}
+  /// Every access from now on is added to `journal`, with what `call` says of the call. Writes are complete after
+  /// finish_writes().
+  void keep(KvJournal& journal, const KvAccess& call);
+  /// The kernel is done: what it wrote is hashed.
+  void finish_writes();
 
   DType dtype() const override { return inner_.dtype(); }
   std::int64_t width() const override { return inner_.width(); }
@@ -46,10 +69,15 @@ class RecordingKv final : public KvView {
   std::int64_t read_from_earlier_steps() const { return static_cast<std::int64_t>(earlier_.size()); }
 
  private:
+  void note(bool write, KvPart part, int layer, RowId token, const std::byte* slot);
+
   KvView& inner_;
   KvLedger& ledger_;
   int step_;
   std::set<const std::byte*> earlier_;
+  KvJournal* journal_ = nullptr;  // null: off
+  std::size_t first_ = 0;         // of this call's accesses
+  KvAccess call_;
 };
 
 }  // namespace greta

@@ -8,8 +8,8 @@ void RecordingOps::begin_step(const StepInfo& step, const RouteTable& routes) {
   inner_.begin_step(step, routes);
 }
 
-void RecordingOps::embed(const OpSite& site, const WeightView& table, std::span<const std::int32_t> tokens,
-                         double scale, TensorView out) {
+void RecordingOps::embed(const OpSite& site, const WeightView& table, std::span<const std::int32_t> tokens, double scale,
+                         TensorView out) {
   if (recorder_ == nullptr) return inner_.embed(site, table, tokens, scale, out);
   recorder_->note_route(site, OpKind::embed);
   recorder_->note_weight(site, "table", table);
@@ -52,8 +52,9 @@ void RecordingOps::kv_write(const OpSite& site, const TensorView& x, KvPart part
   if (recorder_ == nullptr) return inner_.kv_write(site, x, part, kv);
   recorder_->note_route(site, OpKind::kv_write);
   recorder_->note_activation(site, "x", x);
-  RecordingKv recording(kv, recorder_->ledger(), recorder_->step());
+  RecordingKv recording = recorder_->recording_kv(site, kv);
   inner_.kv_write(site, x, part, recording);
+  recording.finish_writes();
 }
 
 void RecordingOps::note_rope(const OpSite& site, const RopeParams& params) {
@@ -73,8 +74,9 @@ void RecordingOps::kv_shift(const OpSite& site, const KvShift& shift, KvView& kv
     recorder_->note_scalar(site, "turn", shift.turn);
     note_rope(site, shift.rope);
   }
-  RecordingKv recording(kv, recorder_->ledger(), recorder_->step());
+  RecordingKv recording = recorder_->recording_kv(site, kv);
   inner_.kv_shift(site, shift, recording);
+  recording.finish_writes();
 }
 
 void RecordingOps::note_attention(const OpSite& site, const AttentionParams& params) {
@@ -91,7 +93,7 @@ void RecordingOps::qk(const OpSite& site, const TensorView& q, const AttentionPa
   recorder_->note_scalar(site, "softcap", params.softcap);
   recorder_->note_scalar(site, "window", params.window);
   note_attention(site, params);
-  RecordingKv recording(kv, recorder_->ledger(), recorder_->step());
+  RecordingKv recording = recorder_->recording_kv(site, kv);
   inner_.qk(site, q, params, recording, out);
   recorder_->note_earlier_reads(site, recording.read_from_earlier_steps());
 }
@@ -109,7 +111,7 @@ void RecordingOps::pv(const OpSite& site, const TensorView& probs, const Attenti
   recorder_->note_activation(site, "probs", probs);
   recorder_->note_kv(site, KvPart::v, kv);
   note_attention(site, params);
-  RecordingKv recording(kv, recorder_->ledger(), recorder_->step());
+  RecordingKv recording = recorder_->recording_kv(site, kv);
   inner_.pv(site, probs, params, recording, out);
   recorder_->note_earlier_reads(site, recording.read_from_earlier_steps());
 }
