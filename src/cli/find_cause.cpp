@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "audit/cause_classes.h"
 #include "audit/examine.h"
 #include "audit/hypothesis.h"
 #include "audit/local_error.h"
@@ -55,30 +56,28 @@ isolate::Cause find_cause(const isolate::Outcome& outcome, const std::vector<std
                           const std::vector<std::string>& ids, const RunContext& context) {
   isolate::Cause cause;
   cause.state = isolate::CauseState::unexplained;
-  bool named = true;
-  std::size_t searched = 0;
+  std::vector<std::vector<audit::Explained>> searched;  // a row of each prompt
   for (const isolate::PromptOutcome& prompt : outcome.prompts) {
     if (prompt.judgement.verdict() != isolate::Verdict::diverged || !prompt.first || prompt.first->reread) continue;
-    if (searched == kMostPrompts) break;
+    if (searched.size() == kMostPrompts) break;
     const auto run = std::find(ids.begin(), ids.end(), prompt.id) - ids.begin();
     const bool in_a = prompt.local && prompt.local->b.guilty.empty() && !prompt.local->a.guilty.empty();
-    const auto found =
-        explain_at(*runs[static_cast<std::size_t>(run)], in_a ? 'a' : 'b', in_a ? context.model_a : context.model_b,
-                   {prompt.first->stage, prompt.first->layer, prompt.first->position});
-    const bool alone = !found.empty() && found[0].reproduces && std::none_of(found.begin(), found.end(), [&](const auto& one) {
-      return one.reproduces && one.hypothesis != found[0].hypothesis;
-    });
-    if (searched++ == 0) {
-      cause.candidates = texts(found);
-      if (!found.empty() && (found[0].reproduces || found[0].distance < kNear)) {
-        cause.name = found[0].hypothesis;
-        cause.params = found[0].params;
-        cause.state = isolate::CauseState::ranked;
-      }
-    }
-    named = named && alone && found[0].hypothesis == cause.name;
+    searched.push_back(explain_at(*runs[static_cast<std::size_t>(run)], in_a ? 'a' : 'b',
+                                  in_a ? context.model_a : context.model_b,
+                                  {prompt.first->stage, prompt.first->layer, prompt.first->position}));
   }
-  if (searched > 0 && named) cause.state = isolate::CauseState::named;
+  if (searched.empty()) return cause;
+  const std::vector<audit::Explained>& first = searched.front();
+  cause.candidates = texts(first);
+  if (const auto named = audit::named_cause(searched)) {
+    cause.name = named->name;
+    cause.params = named->params;
+    cause.state = isolate::CauseState::named;
+  } else if (!first.empty() && (first[0].reproduces || first[0].distance < kNear)) {
+    cause.name = first[0].hypothesis;
+    cause.params = first[0].params;
+    cause.state = isolate::CauseState::ranked;
+  }
   return cause;
 }
 

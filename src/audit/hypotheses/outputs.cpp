@@ -1,13 +1,11 @@
-// Hypotheses about the output as a whole: a factor, a few elements, the precision of its sums.
+// Hypotheses about the output: a factor, the sign, the cap, a few elements.
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <array>
 #include <cmath>
-#include <limits>
 
 #include "audit/hypothesis.h"
-#include "core/half.h"
 
 namespace greta::audit {
 namespace {
@@ -39,108 +37,110 @@ void propose_factor(const Scene& scene, const Emit& emit) {
         true});
 }
 
-/// All but a few neighbouring elements are right: one was altered, or a tail was not written.
-void propose_elements(const Scene& scene, const Emit& emit) {
-  std::size_t first = scene.actual.size(), last = 0, wrong = 0;
+/// Elements [first, last] within which all that are wrong lie.
+struct WrongElements {
+  std::size_t first = 0, last = 0;
+  std::size_t count = 0;  // last - first + 1; 0: none is wrong
+};
+
+WrongElements wrong_elements(const Scene& scene) {
+  WrongElements out;
   for (std::size_t i = 0; i < scene.actual.size(); ++i) {
     if (std::fabs(scene.actual[i] - scene.due.value[i]) <= scene.due.bound[i] || scene.actual[i] == scene.due.value[i])
       continue;
-    first = std::min(first, i);
-    last = i;
-    ++wrong;
-  }
-  const std::size_t count = wrong == 0 ? 0 : last - first + 1;
-  if (count == 0 || count * 4 > scene.actual.size()) return;
-  const bool tail = last + 1 == scene.actual.size();
-  emit({count == 1 ? "element"
-        : tail     ? "tail-unwritten"
-                   : "elements",
-        {{"first", std::to_string(first)}, {"count", std::to_string(count)}},
-        scene.right,
-        [&scene, first, last](Estimate& estimate) {
-          for (std::size_t i = first; i <= last; ++i) estimate.value[i] = scene.actual[i];
-        },
-        true});
-}
-
-double rounded(double value, DType dtype) {
-  const auto single = static_cast<float>(value);
-  return static_cast<double>(dtype == DType::f16 ? f16_to_f32(f32_to_f16(single)) : bf16_to_f32(f32_to_bf16(single)));
-}
-
-/// A running sum in `dtype`, terms in order; products are rounded too, or fused.
-class NarrowSum {
- public:
-  NarrowSum(DType dtype, bool fused) : dtype_(dtype), fused_(fused) {}
-  void add(double a, double b) { sum_ = rounded(sum_ + (fused_ ? a * b : rounded(a * b, dtype_)), dtype_); }
-  double value() const { return sum_; }
-
- private:
-  DType dtype_;
-  bool fused_;
-  double sum_ = 0;
-};
-
-std::vector<double> narrow_product(const RowCase& row, DType dtype, bool fused) {
-  std::vector<double> out, weights(static_cast<std::size_t>(row.matrix.n_in));
-  for (std::int64_t o = 0; o < row.matrix.n_out; ++o) {
-    row.matrix.row(o, weights);
-    NarrowSum sum(dtype, fused);
-    for (std::size_t i = 0; i < weights.size(); ++i) sum.add(row.inputs[0][i], weights[i]);
-    out.push_back(sum.value() + (row.bias.empty() ? 0 : row.bias[static_cast<std::size_t>(o)]));
+    if (out.count == 0) out.first = i;
+    out.last = i;
+    out.count = out.last - out.first + 1;
   }
   return out;
 }
 
-/// Scores or mixtures, as estimate() lays them out.
-std::vector<double> narrow_attention(const RowCase& row, DType dtype, bool fused) {
-  const AttentionCase& a = row.attention;
-  const auto keys = static_cast<std::size_t>(a.n_keys), dim = static_cast<std::size_t>(a.head_dim);
-  const bool scores = row.op.op == OpClass::qk;
-  std::vector<double> out;
-  for (int h = 0; h < a.n_heads; ++h) {
-    const auto head = static_cast<std::size_t>(h);
-    std::vector<NarrowSum> sums(scores ? keys : dim, NarrowSum(dtype, fused));
-    for (std::size_t j = 0; j < keys; ++j) {
-      const auto slot = a.slots(static_cast<std::int64_t>(j), a.kv_head(h));
-      for (std::size_t d = 0; d < dim; ++d)
-        scores ? sums[j].add(row.inputs[0][head * dim + d], slot[d]) : sums[d].add(row.inputs[0][head * keys + j], slot[d]);
-    }
-    for (std::size_t i = 0; i < sums.size(); ++i) {
-      double value = sums[i].value();
-      if (scores)
-        value = static_cast<std::int64_t>(i) < a.first_key ? -std::numeric_limits<double>::infinity() : value * a.scale;
-      if (scores && a.softcap > 0) value = a.softcap * std::tanh(value / a.softcap);
-      out.push_back(value);
-    }
-  }
-  return out;
+/// Takes elements [first, last] as they are.
+std::function<void(Estimate&)> as_written(const Scene& scene, std::size_t first, std::size_t last) {
+  return [&scene, first, last](Estimate& estimate) {
+    for (std::size_t i = first; i <= last; ++i) estimate.value[i] = scene.actual[i];
+  };
 }
 
-/// The sums ran in fewer bits, terms in order. Other orders of such sums are not told from other small errors, hence not named.
-void propose_precision(const Scene& scene, const Emit& emit) {
-  const OpClass op = scene.right.op.op;
-  constexpr std::int64_t kMostTerms = std::int64_t{1} << 24;
-  if (op != OpClass::matmul && op != OpClass::qk && op != OpClass::pv) return;
-  if (op == OpClass::matmul && (scene.right.quantised || scene.right.matrix.n_in * scene.right.matrix.n_out > kMostTerms))
-    return;
-  for (const DType dtype : {DType::f16, DType::bf16}) {
-    for (const bool fused : {false, true}) {
-      std::vector<double> values =
-          op == OpClass::matmul ? narrow_product(scene.right, dtype, fused) : narrow_attention(scene.right, dtype, fused);
-      emit({"accumulation",
-            {{"type", std::string(name(dtype))}, {"products", fused ? "fused" : "rounded"}},
+/// A tail that was not written holds what the last call of the stage left there: the tail of another row, in this layer or the
+/// one before.
+void propose_held_tail(const Scene& scene, const Emit& emit) {
+  const WrongElements wrong = wrong_elements(scene);
+  const auto& [stage, own_layer] = scene.right.place;
+  if (wrong.count == 0 || wrong.count == scene.actual.size() || wrong.last + 1 != scene.actual.size()) return;
+  const auto tail = scene.actual.subspan(wrong.first);
+  for (const int layer : {own_layer, own_layer - 1}) {
+    for (const int position : layer < 0 ? std::vector<int>() : scene.rows.positions(stage, layer)) {
+      const auto row = scene.rows.row(stage, layer, position);
+      if ((layer == own_layer && position == scene.right.position) || row.size() != scene.actual.size()) continue;
+      if (!std::equal(tail.begin(), tail.end(), row.begin() + static_cast<std::ptrdiff_t>(wrong.first))) continue;
+      emit({"tail-unwritten",
+            {{"first", std::to_string(wrong.first)},
+             {"count", std::to_string(wrong.count)},
+             {"holds", fmt::format("layer {} position {}", layer, position)}},
             scene.right,
-            [values = std::move(values)](Estimate& estimate) { estimate.value = values; },
-            true});
+            as_written(scene, wrong.first, wrong.last),
+            false});
+      return;
     }
   }
+}
+
+/// All but a few neighbouring elements are right: one was altered, or a tail was not written. What is NaN is said in nan.cpp.
+void propose_elements(const Scene& scene, const Emit& emit) {
+  const auto [first, last, count] = wrong_elements(scene);
+  if (count == 0 || count * 4 > scene.actual.size()) return;
+  const bool has_nan =
+      std::any_of(scene.actual.begin() + static_cast<std::ptrdiff_t>(first),
+                  scene.actual.begin() + static_cast<std::ptrdiff_t>(last) + 1, [](double value) { return std::isnan(value); });
+  const auto say = [&](const char* hypothesis) {
+    emit({hypothesis,
+          {{"first", std::to_string(first)}, {"count", std::to_string(count)}},
+          scene.right,
+          as_written(scene, first, last),
+          true});
+  };
+  const bool tail = last + 1 == scene.actual.size();
+  if (tail) say("tail-unwritten");
+  if (!has_nan && (count == 1 || !tail)) say(count == 1 ? "element" : "elements");
+}
+
+/// Zeros where numbers are due: nobody wrote the row. A KV slot of zeros is slots.cpp's.
+void propose_unwritten(const Scene& scene, const Emit& emit) {
+  if (scene.right.op.op == OpClass::kv_write) return;
+  if (!std::all_of(scene.actual.begin(), scene.actual.end(), [](double value) { return value == 0; })) return;
+  const auto zeros = [](Estimate& estimate) { std::fill(estimate.value.begin(), estimate.value.end(), 0.0); };
+  emit({"output-unwritten", {}, scene.right, zeros, false});
+}
+
+/// The whole output has the other sign, or what the activation reads.
+void propose_sign(const Scene& scene, const Emit& emit) {
+  const auto negate = [](Estimate& estimate) {
+    for (double& value : estimate.value) value = -value;
+  };
+  emit({"sign", {{"of", "output"}}, scene.right, negate, false});
+  if (scene.right.op.op != OpClass::act_mul) return;
+  RowCase altered = scene.right;
+  for (double& value : altered.inputs[0]) value = -value;
+  emit({"sign", {{"of", "gate"}}, std::move(altered), {}, false});
+}
+
+/// A cap on the logits that is left out.
+void propose_no_cap(const Scene& scene, const Emit& emit) {
+  if (scene.right.op.op != OpClass::softcap) return;
+  RowCase altered = scene.right;
+  altered.op.op = OpClass::handoff;
+  emit({"softcap-missing", {}, std::move(altered), {}, false});
 }
 
 constexpr std::array kOutputs{
+    Hypothesis{"output-unwritten", "the row was not written: it holds zeros", propose_unwritten},
+    Hypothesis{"sign", "the output, or an input, has the other sign", propose_sign},
+    Hypothesis{"softcap-missing", "the logits are not capped", propose_no_cap},
+    Hypothesis{"tail-unwritten", "the last elements are those of another row of the stage, whose buffer this was",
+               propose_held_tail},
     Hypothesis{"elements", "a few elements were altered after the op, or not written", propose_elements},
-    Hypothesis{"factor", "the output is the right one times a number", propose_factor},
-    Hypothesis{"accumulation", "sums ran in fewer bits than the route declares", propose_precision}};
+    Hypothesis{"factor", "the output is the right one times a number", propose_factor}};
 
 }  // namespace
 
