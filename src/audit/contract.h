@@ -40,6 +40,13 @@ struct TensorShape {
   DType dtype = DType::f32;
 };
 
+/// What one block of a quantised row is scaled by, and the factor of its minimum where the type has one: the two binary16
+/// numbers at `scale_offsets` (core/blocks.h), as they are stored.
+struct BlockScale {
+  double scale = 1;
+  std::optional<double> minimum;
+};
+
 /// The tensors of a model file, read by name.
 class Tensors {
  public:
@@ -50,6 +57,12 @@ class Tensors {
   virtual void row(std::string_view name, std::int64_t row, std::span<double> out) const = 0;
   /// Minima of the row's sub-blocks as numbers that are added (audit/dot_bound.h); zeros for types without.
   virtual void minima(std::string_view name, std::int64_t row, std::span<double> out) const = 0;
+  /// Elements of a block; 0 where the type is no block type (then the two below are not to be asked).
+  virtual std::int64_t block_elements(std::string_view /*name*/) const { return 0; }
+  virtual BlockScale block_scale(std::string_view /*name*/, std::int64_t /*row*/, std::int64_t /*block*/) const { return {}; }
+  /// Elements of block `block` of the row, [block_elements], as they dequantise with `scale` in place of the block's own.
+  virtual void scaled_block(std::string_view /*name*/, std::int64_t /*row*/, std::int64_t /*block*/,
+                            const BlockScale& /*scale*/, std::span<double> /*out*/) const {}
 };
 
 struct Contract {

@@ -31,8 +31,10 @@ std::string Explained::text() const {
 
 std::vector<Hypothesis> all_hypotheses() {
   std::vector<Hypothesis> all;
-  for (const auto family : {norm_hypotheses(), weight_hypotheses(), rope_hypotheses(), attention_hypotheses(),
-                            input_hypotheses(), residual_hypotheses(), slot_hypotheses(), output_hypotheses()})
+  for (const auto family :
+       {norm_hypotheses(), weight_hypotheses(), block_hypotheses(), quantisation_hypotheses(), rope_hypotheses(),
+        attention_hypotheses(), mask_hypotheses(), softmax_hypotheses(), input_hypotheses(), residual_hypotheses(),
+        slot_hypotheses(), output_hypotheses(), nan_hypotheses(), accumulation_hypotheses()})
     all.insert(all.end(), family.begin(), family.end());
   return all;
 }
@@ -76,37 +78,106 @@ class Screen {
   double whole_ = 0;
 };
 
+/// Of an element's error, or of what the row's errors have in common, to its bound: the largest.
+double worst_ratio(const LocalError& error) { return std::max({error.ratio, error.scale.ratio, error.offset.ratio}); }
+
+/// Computes candidates and keeps what they explain.
+class Search {
+ public:
+  Search(const Scene& scene, const Arithmetic& arithmetic)
+      : scene_(scene),
+        arithmetic_(arithmetic),
+        screen_(scene, arithmetic),
+        whole_(squared_distance(scene.due.value, scene.actual)),
+        right_ratio_(worst_ratio(judge(scene.due, scene.actual))) {}
+
+  void consider(Candidate candidate) {
+    if (!candidate.after && !screen_.passes(candidate.altered)) return;
+    Estimate due = estimate(candidate.altered, arithmetic_);
+    if (candidate.after) candidate.after(due);
+    if (due.value.size() != scene_.actual.size()) return;
+    if (squared_distance(due.value, scene_.due.value) == 0) return;
+    if (std::any_of(reproduced_.begin(), reproduced_.end(), [&](const auto& known) {
+          return known.first == candidate.hypothesis && squared_distance(known.second, due.value) == 0;
+        }))
+      return;  // the same hypothesis and numbers, said otherwise
+    Explained explained{std::move(candidate.hypothesis), std::move(candidate.params), false, 0};
+    explained.distance = whole_ > 0 ? std::sqrt(squared_distance(due.value, scene_.actual) / whole_) : 0;
+    explained.reproduces = reproduces(due);
+    if (explained.reproduces) {
+      note(explained);
+      reproduced_.emplace_back(explained.hypothesis, std::move(due.value));
+    }
+    out_.push_back(std::move(explained));
+  }
+  bool found() const { return !reproduced_.empty(); }
+
+  /// In the order that explain() promises.
+  std::vector<Explained> result() && {
+    const auto rank = [this](const Explained& one) {
+      if (!one.reproduces) return std::pair(first_of_each_.size(), one.distance);
+      const auto known = std::find_if(first_of_each_.begin(), first_of_each_.end(),
+                                      [&](const First& first) { return first.hypothesis == one.hypothesis; });
+      constexpr double kTimes = 2, kSmall = 0.02;  // as near, but for rounding: then the order says
+      const double distance = one.distance <= std::max(kTimes * known->least, kSmall) ? 0.0 : one.distance;
+      return std::pair(static_cast<std::size_t>(known - first_of_each_.begin()), distance);
+    };
+    std::stable_sort(out_.begin(), out_.end(), [&](const Explained& a, const Explained& b) { return rank(a) < rank(b); });
+    if (out_.size() > kMostExplained) out_.resize(kMostExplained);
+    return std::move(out_);
+  }
+
+ private:
+  /// Within kTimesBound bounds, and much nearer than the right output in units of them.
+  bool reproduces(Estimate& due) const {
+    constexpr double kTimesBound = 4, kNearer = 2;
+    for (auto* bounds : {&due.bound, &due.worst, &due.common})
+      for (double& bound : *bounds) bound *= kTimesBound;
+    const LocalError left = judge(due, scene_.actual);
+    return !left.guilty() && kNearer * kTimesBound * worst_ratio(left) <= right_ratio_;
+  }
+
+  /// A hypothesis that reproduces the row, and its nearest candidate's distance.
+  struct First {
+    std::string hypothesis;
+    double least;
+  };
+  void note(const Explained& reproducing) {
+    const auto known = std::find_if(first_of_each_.begin(), first_of_each_.end(),
+                                    [&](const First& first) { return first.hypothesis == reproducing.hypothesis; });
+    if (known == first_of_each_.end()) {
+      first_of_each_.push_back({reproducing.hypothesis, reproducing.distance});
+    } else {
+      known->least = std::min(known->least, reproducing.distance);
+    }
+  }
+
+  const Scene& scene_;
+  const Arithmetic& arithmetic_;
+  Screen screen_;
+  double whole_;
+  double right_ratio_;
+  std::vector<Explained> out_;
+  std::vector<First> first_of_each_;  // in the order in which they were found
+  std::vector<std::pair<std::string, std::vector<double>>> reproduced_;
+};
+
 }  // namespace
 
 std::vector<Explained> explain(const Scene& scene, const Arithmetic& arithmetic) {
-  const Screen screen(scene, arithmetic);
-  const double whole = squared_distance(scene.due.value, scene.actual);
-  std::vector<Explained> out;
-  std::vector<std::vector<double>> reproduced;
-  const auto consider = [&](Candidate candidate) {
-    if (candidate.last_resort && !reproduced.empty()) return;
-    if (!candidate.after && !screen.passes(candidate.altered)) return;
-    Estimate due = estimate(candidate.altered, arithmetic);
-    if (candidate.after) candidate.after(due);
-    if (due.value.size() != scene.actual.size()) return;
-    if (squared_distance(due.value, scene.due.value) == 0) return;
-    if (std::any_of(reproduced.begin(), reproduced.end(),
-                    [&](const std::vector<double>& values) { return squared_distance(values, due.value) == 0; }))
-      return;  // another name for what has been found: the same numbers
-    Explained explained{std::move(candidate.hypothesis), std::move(candidate.params), false, 0};
-    explained.distance = whole > 0 ? std::sqrt(squared_distance(due.value, scene.actual) / whole) : 0;
-    for (auto* bounds : {&due.bound, &due.worst, &due.common})
-      for (double& bound : *bounds) bound *= 4;
-    explained.reproduces = !judge(due, scene.actual).guilty();
-    if (explained.reproduces) reproduced.push_back(std::move(due.value));
-    out.push_back(std::move(explained));
+  Search search(scene, arithmetic);
+  std::vector<Candidate> last;
+  const auto take = [&](Candidate candidate) {
+    if (candidate.last_resort) {
+      last.push_back(std::move(candidate));
+    } else {
+      search.consider(std::move(candidate));
+    }
   };
-  for (const Hypothesis& hypothesis : all_hypotheses()) hypothesis.propose(scene, consider);
-  std::stable_sort(out.begin(), out.end(), [](const Explained& a, const Explained& b) {
-    return a.reproduces != b.reproduces ? a.reproduces : !a.reproduces && a.distance < b.distance;
-  });
-  if (out.size() > kMostExplained) out.resize(kMostExplained);
-  return out;
+  for (const Hypothesis& hypothesis : all_hypotheses()) hypothesis.propose(scene, take);
+  if (!search.found())
+    for (Candidate& candidate : last) search.consider(std::move(candidate));
+  return std::move(search).result();
 }
 
 }  // namespace greta::audit

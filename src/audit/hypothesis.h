@@ -29,7 +29,7 @@ struct Candidate {
   std::vector<std::pair<std::string, std::string>> params;  // {"eps", "1e-06"}
   RowCase altered;
   std::function<void(Estimate&)> after;  // what happens to the output; empty: nothing
-  bool last_resort = false;              // explains many outputs: counts only where nothing else reproduces the row
+  bool last_resort = false;              // explains many outputs: tried only where nothing else reproduces the row
 };
 using Emit = std::function<void(Candidate)>;
 
@@ -43,12 +43,18 @@ struct Hypothesis {
 /// All hypotheses, one file a subject (audit/hypotheses/).
 std::span<const Hypothesis> norm_hypotheses();
 std::span<const Hypothesis> weight_hypotheses();
+std::span<const Hypothesis> block_hypotheses();
+std::span<const Hypothesis> quantisation_hypotheses();
 std::span<const Hypothesis> rope_hypotheses();
 std::span<const Hypothesis> attention_hypotheses();
+std::span<const Hypothesis> mask_hypotheses();
+std::span<const Hypothesis> softmax_hypotheses();
 std::span<const Hypothesis> input_hypotheses();
 std::span<const Hypothesis> residual_hypotheses();
 std::span<const Hypothesis> slot_hypotheses();
 std::span<const Hypothesis> output_hypotheses();
+std::span<const Hypothesis> nan_hypotheses();
+std::span<const Hypothesis> accumulation_hypotheses();
 std::vector<Hypothesis> all_hypotheses();
 
 /// A candidate that was computed.
@@ -62,9 +68,12 @@ struct Explained {
   std::string text() const;
 };
 
-/// Candidates for the row, at most 16: those that reproduce it in the order of the hypotheses, then the nearest. The right case
-/// is none of them; candidates that give its values, or another's that reproduces the row, are left out. A wrong kernel may
-/// round in another order than the route declares, so that it reproduces within 4 times the bound.
+/// Candidates for the row, at most 16: those that reproduce it in the order of the hypotheses, of each one's those first that
+/// are about as near as its nearest; then the others, nearest first. The right case is none of them, and of one hypothesis
+/// equal values are named once. A wrong kernel may round in another order than the route declares, so that a candidate
+/// reproduces within 4 times the bound; its worst error has to be half of the right output's at most, in units of their bounds,
+/// because one that is as near to the right output as to the wrong one says nothing. What may be named as the cause:
+/// cause_classes.h.
 std::vector<Explained> explain(const Scene& scene, const Arithmetic& arithmetic);
 
 }  // namespace greta::audit

@@ -189,7 +189,9 @@ NormRow audit_norm(const LoadedPair& pair, const SearchedScene* scene, const Ggu
   }
   row.storage = row.b.record->dtype ? std::string(name(*row.b.record->dtype)) : "None";
   row.accumulator = row.b.record->route.empty() ? "None" : row.b.record->route == "float64" ? "f64" : "f32";
-  row.bucket = bucket_of(row, scene != nullptr && scene->scene.at.row.stage == row.key.stage ? &scene->cause : nullptr);
+  std::optional<isolate::Cause> cause;
+  if (scene != nullptr && scene->scene.at.row.stage == row.key.stage) cause = cause_of(*scene);
+  row.bucket = bucket_of(row, cause ? &*cause : nullptr);
   return row;
 }
 
@@ -245,9 +247,9 @@ int run(const Options& options) {
     if (one.scene.other) continue;
     file = &models.file(one.model);
     std::string missing;
-    isolate::Cause cause = search_scene(one.scene, *file, missing);
+    std::vector<audit::Explained> found = search_scene(one.scene, *file, missing);
     const std::string prompt = one.scene.at.prompt;
-    scenes.insert_or_assign(prompt, SearchedScene{std::move(one.scene), std::move(cause)});
+    scenes.insert_or_assign(prompt, SearchedScene{std::move(one.scene), std::move(found)});
   }
   std::vector<NormRow> rows;
   for (const LoadedPair& pair : loaded.pairs) {

@@ -17,6 +17,10 @@ class FileTensors final : public audit::Tensors {
   std::optional<audit::TensorShape> find(std::string_view name) const override;
   void row(std::string_view name, std::int64_t row, std::span<double> out) const override;
   void minima(std::string_view name, std::int64_t row, std::span<double> out) const override;
+  std::int64_t block_elements(std::string_view name) const override;
+  audit::BlockScale block_scale(std::string_view name, std::int64_t row, std::int64_t block) const override;
+  void scaled_block(std::string_view name, std::int64_t row, std::int64_t block, const audit::BlockScale& scale,
+                    std::span<double> out) const override;
 
  private:
   const Gguf& file_;

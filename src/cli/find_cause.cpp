@@ -106,7 +106,7 @@ SearchedScene search_at(Suspect& suspect, const isolate::StageRow& row, bool rer
   SearchedScene out;
   out.scene = suspect.scene(row, reread);
   std::string missing;
-  out.cause = search_scene(out.scene, *suspect.model().file, missing);
+  out.found = search_scene(out.scene, *suspect.model().file, missing);
   return out;
 }
 

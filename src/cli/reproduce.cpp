@@ -111,7 +111,7 @@ int replay(const StoredScene& stored, const Gguf& file) {
              open.right().value[error.element], open.right().bound[error.element]);
   fmt::print("beyond      {} of {} elements, largest error {:.3g} bounds\n", error.over, open.wrong().size(), error.ratio);
   std::string missing;
-  isolate::Cause cause = search_scene(stored.scene, file, missing);
+  const isolate::Cause cause = cause_of({stored.scene, search_scene(stored.scene, file, missing)});
   fmt::print("{}", report::audit_text(cause));
   return error.guilty() ? 1 : 0;
 }
@@ -121,7 +121,7 @@ void write_reproducer(const Options& options, StoredScene stored, const Gguf& fi
   if (fs::exists(out) && (!fs::is_directory(out) || !fs::is_empty(out)))
     fail("{}: exists and is not empty; give another --out", out.string());
   std::string missing;
-  const isolate::Cause cause = search_scene(stored.scene, file, missing);
+  const isolate::Cause cause = cause_of({stored.scene, search_scene(stored.scene, file, missing)});
   const OpenScene open(stored.scene, file);
   if (!open.missing().empty()) fail("prompt {}: an operand is missing: {}", stored.scene.at.prompt, open.missing());
   fs::create_directories(out);

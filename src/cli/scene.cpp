@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "audit/cause_classes.h"
+
 namespace greta::cli {
 namespace {
 
@@ -20,17 +22,21 @@ std::vector<std::string> texts(const std::vector<audit::Explained>& all) {
   return out;
 }
 
-isolate::Cause cause_of(const std::vector<audit::Explained>& found) {
+/// `rows`: of one bug, of which the first is shown.
+isolate::Cause cause_of_rows(const std::vector<std::vector<audit::Explained>>& rows) {
+  const std::vector<audit::Explained>& first = rows.front();
   isolate::Cause cause;
   cause.state = isolate::CauseState::unexplained;
-  cause.candidates = texts(found);
-  if (found.empty() || (!found[0].reproduces && found[0].distance >= kNear)) return cause;
-  cause.name = found[0].hypothesis;
-  cause.params = found[0].params;
-  const bool alone = found[0].reproduces && std::none_of(found.begin(), found.end(), [&](const audit::Explained& one) {
-                       return one.reproduces && one.hypothesis != found[0].hypothesis;
-                     });
-  cause.state = alone ? isolate::CauseState::named : isolate::CauseState::ranked;
+  cause.candidates = texts(first);
+  if (const auto named = audit::named_cause(rows)) {
+    cause.name = named->name;
+    cause.params = named->params;
+    cause.state = isolate::CauseState::named;
+  } else if (!first.empty() && (first[0].reproduces || first[0].distance < kNear)) {
+    cause.name = first[0].hypothesis;
+    cause.params = first[0].params;
+    cause.state = isolate::CauseState::ranked;
+  }
   return cause;
 }
 
@@ -90,22 +96,27 @@ std::vector<audit::Explained> OpenScene::explain() const {
   return audit::explain({both, rows_, scene_.tokens, *case_.row, actual_, due_}, arithmetic_);
 }
 
-isolate::Cause search_scene(const SceneRows& scene, const Gguf& file, std::string& missing) {
+std::vector<audit::Explained> search_scene(const SceneRows& scene, const Gguf& file, std::string& missing) {
   const OpenScene open(scene, file);
   missing = open.missing();
-  isolate::Cause cause = cause_of(missing.empty() ? open.explain() : std::vector<audit::Explained>());
-  cause.at = scene.at;
+  return missing.empty() ? open.explain() : std::vector<audit::Explained>();
+}
+
+isolate::Cause cause_of(const SearchedScene& searched) {
+  isolate::Cause cause = cause_of_rows({searched.found});
+  cause.at = searched.scene.at;
   return cause;
 }
 
 isolate::Cause combined(const std::vector<SearchedScene>& scenes) {
-  isolate::Cause out;
-  out.state = isolate::CauseState::unexplained;
+  std::vector<std::vector<audit::Explained>> headlines;
+  std::vector<isolate::Cause> others;
+  std::optional<isolate::CausePlace> at;
   isolate::Substitution all;
-  bool first = true, agree = true;
+  bool agree = true;
   for (const SearchedScene& one : scenes) {
     if (one.scene.other) {
-      out.others.push_back(one.cause);
+      others.push_back(cause_of(one));
       continue;
     }
     const isolate::Substitution& here = one.scene.substitution;
@@ -113,12 +124,15 @@ isolate::Cause combined(const std::vector<SearchedScene>& scenes) {
     all.guilty += here.guilty;
     all.left += here.left;
     agree = agree && here.agrees();
-    if (std::exchange(first, false)) {
-      out = one.cause;
-    } else if (one.cause.state != isolate::CauseState::named || one.cause.name != out.name) {
-      if (out.state == isolate::CauseState::named) out.state = isolate::CauseState::ranked;
-    }
+    if (!at) at = one.scene.at;
+    headlines.push_back(one.found);
   }
+  isolate::Cause out;
+  out.state = isolate::CauseState::unexplained;
+  if (headlines.empty()) return out;
+  out = cause_of_rows(headlines);
+  out.at = at;
+  out.others = std::move(others);
   out.substitution = all;
   if (out.state != isolate::CauseState::named) return out;
   out.confirmed = agree;

@@ -57,18 +57,19 @@ class OpenScene {
   std::string missing_;
 };
 
-/// What explains the guilty row; `unexplained` where it is within its bound or lacks an operand, whose name then is in
+/// What explains the guilty row, nearest first; nothing where it is within its bound or lacks an operand, whose name then is in
 /// `missing`.
-isolate::Cause search_scene(const SceneRows& scene, const Gguf& file, std::string& missing);
+std::vector<audit::Explained> search_scene(const SceneRows& scene, const Gguf& file, std::string& missing);
 
-/// A search and what it gave.
+/// A search and what it found.
 struct SearchedScene {
   SceneRows scene;
-  isolate::Cause cause;
+  std::vector<audit::Explained> found;
 };
-/// The cause of a run from its scenes, in the order of the search: the first headline's, with the mismatches that it does not
-/// explain in `others`. Named as long as every headline has the same name; confirmed where every substitution agrees, else
-/// withdrawn.
+/// State, name, parameters, candidates and place of one search.
+isolate::Cause cause_of(const SearchedScene& searched);
+/// The cause of a run from its scenes, in the order of the search. Named: what explains every headline (audit::named_cause);
+/// confirmed where every substitution agrees, else withdrawn. What headlines do not explain is in `others`.
 isolate::Cause combined(const std::vector<SearchedScene>& scenes);
 
 }  // namespace greta::cli

@@ -1,4 +1,4 @@
-// Hypotheses about attention: which keys, which head, which scale.
+// Hypotheses about attention: which slots, which head, which scale.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -6,6 +6,7 @@
 #include <cmath>
 #include <memory>
 
+#include "audit/hypotheses/round_number.h"
 #include "audit/hypothesis.h"
 
 namespace greta::audit {
@@ -13,6 +14,20 @@ namespace {
 
 bool is_scores(const Scene& scene) { return scene.right.op.op == OpClass::qk; }
 bool is_mixture(const Scene& scene) { return scene.right.op.op == OpClass::pv; }
+
+/// The factor by which the scores before the cap are off, from those that the cap has not flattened: least squares.
+double capped_factor(const Scene& scene) {
+  const double cap = scene.right.attention.softcap;
+  constexpr double kSteep = 0.9;  // of the cap
+  double products = 0, squares = 0;
+  for (std::size_t i = 0; i < scene.actual.size(); ++i) {
+    const double due = scene.due.value[i] / cap, actual = scene.actual[i] / cap;
+    if (!(std::fabs(due) < kSteep) || !(std::fabs(actual) < kSteep)) continue;
+    products += std::atanh(due) * std::atanh(actual);
+    squares += std::atanh(due) * std::atanh(due);
+  }
+  return squares > 0 ? products / squares : 1;
+}
 
 void propose_scale(const Scene& scene, const Emit& emit) {
   if (!is_scores(scene)) return;
@@ -23,36 +38,17 @@ void propose_scale(const Scene& scene, const Emit& emit) {
     emit({"softmax-scale", {{"scale", what}}, std::move(altered), {}, false});
   }
   if (scene.right.attention.softcap > 0) {
+    const double fitted = capped_factor(scene);
+    for (const int digits : {1, 2, 3}) {  // without a cap, any factor of the scale is one of the output
+      if (!(fitted > 0)) break;
+      RowCase altered = scene.right;
+      altered.attention.scale = scale * rounded_to(fitted, digits);
+      emit({"softmax-scale", {{"factor", fmt::format("{:.3g}", rounded_to(fitted, digits))}}, std::move(altered), {}, false});
+    }
     RowCase altered = scene.right;
     altered.attention.softcap = 0;
     emit({"softcap-missing", {}, std::move(altered), {}, false});
   }
-}
-
-void propose_window(const Scene& scene, const Emit& emit) {
-  if (!is_scores(scene)) return;
-  const int window = scene.contract.model.layers[static_cast<std::size_t>(scene.right.place.layer)].window;
-  const auto with = [&](std::int64_t first, std::string what) {
-    if (first < 0 || first == scene.right.attention.first_key || first >= scene.right.attention.n_keys) return;
-    RowCase altered = scene.right;
-    altered.attention.first_key = first;
-    emit({"window", {{"window", std::move(what)}}, std::move(altered), {}, false});
-  };
-  if (window <= 0) return;
-  with(0, "none");
-  for (const int delta : {-1, 1})
-    with(std::max<std::int64_t>(0, scene.right.attention.n_keys - (window + delta)), fmt::format("{:+}", delta));
-}
-
-/// A row that does not see its own key: its score is -infinity.
-void propose_length(const Scene& scene, const Emit& emit) {
-  if (!is_scores(scene) || scene.right.attention.n_keys < 2) return;
-  const auto n = static_cast<std::size_t>(scene.right.attention.n_keys);
-  for (std::size_t h = 0; h < static_cast<std::size_t>(scene.right.attention.n_heads); ++h)
-    if (!std::isinf(scene.actual[h * n + n - 1])) return;
-  RowCase altered = scene.right;
-  altered.attention.own_key = false;
-  emit({"attention-length", {{"keys", std::to_string(n - 1)}}, std::move(altered), {}, false});
 }
 
 void propose_heads(const Scene& scene, const Emit& emit) {
@@ -77,30 +73,47 @@ bool kept_to(const Rows& rows, Place place, int position) {
   return true;
 }
 
-/// Slots of another layer. Those of a later one do not hold the row's own position yet: zeros.
+/// The first key whose score is 0 in every head: K of it was read as zeros. n_keys: none.
+std::int64_t first_zero_score(const Scene& scene) {
+  const auto n = static_cast<std::size_t>(scene.right.attention.n_keys);
+  for (std::size_t j = static_cast<std::size_t>(scene.right.attention.first_key); j < n; ++j) {
+    bool zero = true;
+    for (std::size_t h = 0; h < static_cast<std::size_t>(scene.right.attention.n_heads); ++h)
+      zero = zero && scene.actual[h * n + j] == 0;
+    if (zero) return static_cast<std::int64_t>(j);
+  }
+  return scene.right.attention.n_keys;
+}
+
+/// Slots of another layer. Those of a later one do not hold the rows of the running call yet: zeros, from its first position
+/// on.
 void propose_slots(const Scene& scene, const Emit& emit) {
   if (!is_scores(scene) && !is_mixture(scene)) return;
   const Place own = scene.right.op.inputs[1];
   const auto dim = static_cast<std::size_t>(scene.right.attention.head_dim);
   const auto unwritten = std::make_shared<std::vector<double>>(dim);
   const Rows& rows = scene.rows;
+  const std::int64_t first = is_scores(scene) ? first_zero_score(scene) : scene.right.position;
   for (int layer = 0; layer < scene.contract.model.n_layers; ++layer) {
-    if (layer == own.layer || !kept_to(rows, {own.stage, layer}, scene.right.position)) continue;
+    if (layer == own.layer || (layer > own.layer && first == 0) || !kept_to(rows, {own.stage, layer}, scene.right.position))
+      continue;
     RowCase altered = scene.right;
-    altered.attention.slots = [&rows, own, layer, dim, unwritten, position = scene.right.position](std::int64_t j, int head) {
-      if (layer > own.layer && j == position) return std::span<const double>(*unwritten);
+    altered.attention.slots = [&rows, own, layer, dim, unwritten, first](std::int64_t j, int head) {
+      if (layer > own.layer && j >= first) return std::span<const double>(*unwritten);
       return rows.row(own.stage, layer, static_cast<int>(j)).subspan(static_cast<std::size_t>(head) * dim, dim);
     };
     emit({"kv-wrong-layer", {{"layer", std::to_string(layer)}}, std::move(altered), {}, false});
   }
+  // A later layer in the first call of a prompt: nothing says which, or whether it is a layer at all.
+  RowCase altered = scene.right;
+  altered.attention.slots = [unwritten](std::int64_t, int) { return std::span<const double>(*unwritten); };
+  emit({"kv-unwritten", {}, std::move(altered), {}, false});
 }
 
 constexpr std::array kAttention{
     Hypothesis{"softmax-scale", "scores are scaled or capped otherwise", propose_scale},
-    Hypothesis{"window", "the sliding window is wider or narrower, or is not there", propose_window},
-    Hypothesis{"attention-length", "a row does not attend to its own key", propose_length},
     Hypothesis{"gqa-head-map", "query heads read another KV head", propose_heads},
-    Hypothesis{"kv-wrong-layer", "K or V of another layer is read", propose_slots}};
+    Hypothesis{"kv-wrong-layer", "K or V of another layer is read, or slots that nothing was written to", propose_slots}};
 
 }  // namespace
 

@@ -1,13 +1,11 @@
-// Hypotheses about the output as a whole: a factor, a few elements, the precision of its sums.
+// Hypotheses about the output: a factor, the sign, the cap, a few elements.
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <array>
 #include <cmath>
-#include <limits>
 
 #include "audit/hypothesis.h"
-#include "audit/narrow_sum.h"
 
 namespace greta::audit {
 namespace {
@@ -39,53 +37,110 @@ void propose_factor(const Scene& scene, const Emit& emit) {
         true});
 }
 
-/// All but a few neighbouring elements are right: one was altered, or a tail was not written.
-void propose_elements(const Scene& scene, const Emit& emit) {
-  std::size_t first = scene.actual.size(), last = 0, wrong = 0;
+/// Elements [first, last] within which all that are wrong lie.
+struct WrongElements {
+  std::size_t first = 0, last = 0;
+  std::size_t count = 0;  // last - first + 1; 0: none is wrong
+};
+
+WrongElements wrong_elements(const Scene& scene) {
+  WrongElements out;
   for (std::size_t i = 0; i < scene.actual.size(); ++i) {
     if (std::fabs(scene.actual[i] - scene.due.value[i]) <= scene.due.bound[i] || scene.actual[i] == scene.due.value[i])
       continue;
-    first = std::min(first, i);
-    last = i;
-    ++wrong;
+    if (out.count == 0) out.first = i;
+    out.last = i;
+    out.count = out.last - out.first + 1;
   }
-  const std::size_t count = wrong == 0 ? 0 : last - first + 1;
-  if (count == 0 || count * 4 > scene.actual.size()) return;
-  const bool tail = last + 1 == scene.actual.size();
-  emit({count == 1 ? "element"
-        : tail     ? "tail-unwritten"
-                   : "elements",
-        {{"first", std::to_string(first)}, {"count", std::to_string(count)}},
-        scene.right,
-        [&scene, first, last](Estimate& estimate) {
-          for (std::size_t i = first; i <= last; ++i) estimate.value[i] = scene.actual[i];
-        },
-        true});
+  return out;
 }
 
-/// The sums ran in fewer bits, terms in order. Other orders of such sums are not told from other small errors, hence not named.
-void propose_precision(const Scene& scene, const Emit& emit) {
-  const OpClass op = scene.right.op.op;
-  constexpr std::int64_t kMostTerms = std::int64_t{1} << 24;
-  if (op != OpClass::matmul && op != OpClass::qk && op != OpClass::pv) return;
-  if (op == OpClass::matmul && (scene.right.quantised || scene.right.matrix.n_in * scene.right.matrix.n_out > kMostTerms))
-    return;
-  for (const DType dtype : {DType::f16, DType::bf16}) {
-    for (const bool fused : {false, true}) {
-      std::vector<double> values = narrow_row(scene.right, {dtype, fused, 1});
-      emit({"accumulation",
-            {{"type", std::string(name(dtype))}, {"products", fused ? "fused" : "rounded"}},
+/// Takes elements [first, last] as they are.
+std::function<void(Estimate&)> as_written(const Scene& scene, std::size_t first, std::size_t last) {
+  return [&scene, first, last](Estimate& estimate) {
+    for (std::size_t i = first; i <= last; ++i) estimate.value[i] = scene.actual[i];
+  };
+}
+
+/// A tail that was not written holds what the last call of the stage left there: the tail of another row, in this layer or the
+/// one before.
+void propose_held_tail(const Scene& scene, const Emit& emit) {
+  const WrongElements wrong = wrong_elements(scene);
+  const auto& [stage, own_layer] = scene.right.place;
+  if (wrong.count == 0 || wrong.count == scene.actual.size() || wrong.last + 1 != scene.actual.size()) return;
+  const auto tail = scene.actual.subspan(wrong.first);
+  for (const int layer : {own_layer, own_layer - 1}) {
+    for (const int position : layer < 0 ? std::vector<int>() : scene.rows.positions(stage, layer)) {
+      const auto row = scene.rows.row(stage, layer, position);
+      if ((layer == own_layer && position == scene.right.position) || row.size() != scene.actual.size()) continue;
+      if (!std::equal(tail.begin(), tail.end(), row.begin() + static_cast<std::ptrdiff_t>(wrong.first))) continue;
+      emit({"tail-unwritten",
+            {{"first", std::to_string(wrong.first)},
+             {"count", std::to_string(wrong.count)},
+             {"holds", fmt::format("layer {} position {}", layer, position)}},
             scene.right,
-            [values = std::move(values)](Estimate& estimate) { estimate.value = values; },
-            true});
+            as_written(scene, wrong.first, wrong.last),
+            false});
+      return;
     }
   }
 }
 
+/// All but a few neighbouring elements are right: one was altered, or a tail was not written. What is NaN is said in nan.cpp.
+void propose_elements(const Scene& scene, const Emit& emit) {
+  const auto [first, last, count] = wrong_elements(scene);
+  if (count == 0 || count * 4 > scene.actual.size()) return;
+  const bool has_nan =
+      std::any_of(scene.actual.begin() + static_cast<std::ptrdiff_t>(first),
+                  scene.actual.begin() + static_cast<std::ptrdiff_t>(last) + 1, [](double value) { return std::isnan(value); });
+  const auto say = [&](const char* hypothesis) {
+    emit({hypothesis,
+          {{"first", std::to_string(first)}, {"count", std::to_string(count)}},
+          scene.right,
+          as_written(scene, first, last),
+          true});
+  };
+  const bool tail = last + 1 == scene.actual.size();
+  if (tail) say("tail-unwritten");
+  if (!has_nan && (count == 1 || !tail)) say(count == 1 ? "element" : "elements");
+}
+
+/// Zeros where numbers are due: nobody wrote the row. A KV slot of zeros is slots.cpp's.
+void propose_unwritten(const Scene& scene, const Emit& emit) {
+  if (scene.right.op.op == OpClass::kv_write) return;
+  if (!std::all_of(scene.actual.begin(), scene.actual.end(), [](double value) { return value == 0; })) return;
+  const auto zeros = [](Estimate& estimate) { std::fill(estimate.value.begin(), estimate.value.end(), 0.0); };
+  emit({"output-unwritten", {}, scene.right, zeros, false});
+}
+
+/// The whole output has the other sign, or what the activation reads.
+void propose_sign(const Scene& scene, const Emit& emit) {
+  const auto negate = [](Estimate& estimate) {
+    for (double& value : estimate.value) value = -value;
+  };
+  emit({"sign", {{"of", "output"}}, scene.right, negate, false});
+  if (scene.right.op.op != OpClass::act_mul) return;
+  RowCase altered = scene.right;
+  for (double& value : altered.inputs[0]) value = -value;
+  emit({"sign", {{"of", "gate"}}, std::move(altered), {}, false});
+}
+
+/// A cap on the logits that is left out.
+void propose_no_cap(const Scene& scene, const Emit& emit) {
+  if (scene.right.op.op != OpClass::softcap) return;
+  RowCase altered = scene.right;
+  altered.op.op = OpClass::handoff;
+  emit({"softcap-missing", {}, std::move(altered), {}, false});
+}
+
 constexpr std::array kOutputs{
+    Hypothesis{"output-unwritten", "the row was not written: it holds zeros", propose_unwritten},
+    Hypothesis{"sign", "the output, or an input, has the other sign", propose_sign},
+    Hypothesis{"softcap-missing", "the logits are not capped", propose_no_cap},
+    Hypothesis{"tail-unwritten", "the last elements are those of another row of the stage, whose buffer this was",
+               propose_held_tail},
     Hypothesis{"elements", "a few elements were altered after the op, or not written", propose_elements},
-    Hypothesis{"factor", "the output is the right one times a number", propose_factor},
-    Hypothesis{"accumulation", "sums ran in fewer bits than the route declares", propose_precision}};
+    Hypothesis{"factor", "the output is the right one times a number", propose_factor}};
 
 }  // namespace
 

@@ -1,4 +1,4 @@
-// Hypotheses about sums, factors and single elements.
+// Hypotheses about the residual sums.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -28,6 +28,7 @@ void propose_sum(const Scene& scene, const Emit& emit) {
   with("stream twice", 2, 1);
   with("branch twice", 1, 2);
   with("difference", 1, -1);
+  with("difference reversed", -1, 1);
 }
 
 constexpr std::array kResidual{

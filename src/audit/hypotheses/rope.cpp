@@ -5,6 +5,7 @@
 #include <cmath>
 #include <optional>
 
+#include "audit/hypotheses/round_number.h"
 #include "audit/hypothesis.h"
 
 namespace greta::audit {
@@ -24,7 +25,7 @@ void propose_position(const Scene& scene, const Emit& emit) {
     if (delta != 0) with(scene.right.turn + delta, fmt::format("{:+}", delta));
   for (const int position : scene.rows.positions(scene.right.op.inputs[0].stage, scene.right.op.inputs[0].layer))
     if (position < scene.right.turn - 4) with(position, "another row's");
-  for (const int bits : {8, 16}) with(scene.right.turn & ((std::int64_t{1} << bits) - 1), fmt::format("{} bits", bits));
+  for (const int bits : {8, 15, 16}) with(scene.right.turn & ((std::int64_t{1} << bits) - 1), fmt::format("{} bits", bits));
 }
 
 /// The base that turns the slowest pair of the first head whose angle is unambiguous as the output has it; nothing where there
@@ -56,11 +57,22 @@ void propose_base(const Scene& scene, const Emit& emit) {
   for (const double theta : {1e4, 5e4, 1e5, 5e5, 1e6, 1e7}) with(theta);
   const std::optional<double> fit = fitted_base(scene);
   if (!fit) return;
-  for (const int digits : {1, 2, 3, 4}) {  // a base is a round number
-    const double step = std::pow(10.0, std::floor(std::log10(*fit)) + 1 - digits);
-    with(std::round(*fit / step) * step);
-  }
+  for (const int digits : {1, 2, 3, 4, 5, 6}) with(rounded_to(*fit, digits));  // a base is a round number
   with(*fit);
+}
+
+/// Of what is turned twice: the first result is rounded too, by units of its pair's length, which no turn changes. The head's
+/// largest element is about that, whichever element is its pair's other half.
+std::function<void(Estimate&)> rounds_between(const Scene& scene) {
+  const double unit = 4 * rounding_of(scene.right.stored).unit;
+  return [unit, dim = static_cast<std::size_t>(scene.right.rotation.head_dim)](Estimate& estimate) {
+    for (std::size_t first = 0; first + dim <= estimate.value.size(); first += dim) {
+      const auto head = std::span(estimate.value).subspan(first, dim);
+      double largest = 0;
+      for (const double value : head) largest = std::fmax(largest, std::fabs(value));
+      for (std::size_t i = first; i < first + dim; ++i) estimate.bound[i] += unit * largest;
+    }
+  };
 }
 
 void propose_form(const Scene& scene, const Emit& emit) {
@@ -81,15 +93,12 @@ void propose_form(const Scene& scene, const Emit& emit) {
   // Turned twice by p is turned once by 2 p.
   altered = scene.right;
   altered.turn *= 2;
-  std::vector<std::pair<std::string, std::string>> equal;
-  if (scene.right.turn <= 4) equal.emplace_back("or", fmt::format("rope-position +{}", scene.right.turn));
-  emit({"rope-twice", std::move(equal), std::move(altered), {}, false});
+  emit({"rope-twice", {}, std::move(altered), rounds_between(scene), false});
   altered = scene.right;
   altered.turn = 0;
   emit({"rope-missing", {}, std::move(altered), {}, false});
 }
 
-// The form first: at a small position, turning twice is the same as turning by a position that is off by it.
 constexpr std::array kRope{Hypothesis{"rope-pairing", "RoPE pairs, scales or applies otherwise", propose_form},
                            Hypothesis{"rope-position", "RoPE turns by another position", propose_position},
                            Hypothesis{"rope-theta", "RoPE computes with another base", propose_base}};
