@@ -10,7 +10,9 @@ constexpr std::array<std::string_view, 3> kTurns{"rope-missing", "rope-twice", "
 constexpr std::array<std::string_view, 2> kOtherRow{"logits-row", "input"};
 constexpr std::array<std::string_view, 3> kLastElements{"element", "tail-unwritten", "nan"};
 constexpr std::array<std::string_view, 3> kMasks{"window", "attention-length", "mask-stride"};
-constexpr std::array<std::string_view, 2> kZeros{"kv-unwritten", "output-unwritten"};
+constexpr std::array<std::string_view, 3> kZeros{"kv-unwritten", "output-unwritten", "kv-wrong-layer"};
+constexpr std::array<std::string_view, 3> kEmptySlot{"slot-unwritten", "kv-slot-shift", "kv-wrong-layer"};
+constexpr std::array<std::string_view, 3> kOtherContent{"slot-stale", "kv-slot-shift", "kv-wrong-layer"};
 constexpr std::array<std::string_view, 2> kNanHeads{"softmax-no-max", "nan-padding"};
 
 constexpr std::array kClasses{
@@ -18,7 +20,12 @@ constexpr std::array kClasses{
     CauseClass{"other-row", kOtherRow, "the head reads the norm of another position, made again or as it was kept"},
     CauseClass{"last-elements", kLastElements, "the wrong element is the row's last: altered alone, or left as a tail of one"},
     CauseClass{"masked-keys", kMasks, "some keys are masked: by another window, a wrong length or part of another row's mask"},
-    CauseClass{"zeros", kZeros, "slots of zeros give scores and mixtures of zeros, and so does a row that nobody wrote"},
+    CauseClass{"zeros", kZeros,
+               "slots of zeros, which may be those of a layer not yet computed, give scores and mixtures of zeros, and so does "
+               "a row that "
+               "nobody wrote"},
+    CauseClass{"empty-slot", kEmptySlot, "the slot was never written: its row was left out, or went where no row was kept"},
+    CauseClass{"other-content", kOtherContent, "the slot holds a row that belongs elsewhere: left there, or written there"},
     CauseClass{"nan-heads", kNanHeads, "all probabilities of every head are NaN"}};
 
 bool has(const CauseClass& one, std::string_view hypothesis) {

@@ -137,10 +137,9 @@ void score_fault(const Job& job, const Planted& planted, const isolate::Outcome&
   }
   ++out.score.located;
   const isolate::Cause* cause = cause_at(outcome.cause, planted);
-  const auto right = right_names(planted.plant.kind);
   if (cause == nullptr) return miss("no cause was searched at its place");
   const bool named = cause->state == isolate::CauseState::named;
-  const bool fits = std::find(right.begin(), right.end(), cause->name) != right.end();
+  const bool fits = is_right_name(planted.plant.kind, cause->name);
   const bool agrees = outcome.cause.substitution && outcome.cause.substitution->agrees();
   if (named && fits) ++out.score.named;
   if (named && fits && agrees) {

@@ -234,11 +234,11 @@ std::vector<Job> noise_jobs(const ScoredModel& model, const std::string& plan) {
   const std::string p = "plan=" + plan;
   for (std::size_t i = 0; i < ops.size(); ++i) {
     for (std::size_t j = i; j < ops.size(); ++j) {
-      if (ops[i] == "matmul" && plan == "q8") continue;
-      if (ops[j] == "matmul" && plan == "q8") continue;
-      const std::string route = plan == "float64" ? "reference" : "float64";
-      std::string b = fmt::format("{},route.{}={}", p, ops[i], route);
-      if (j != i) b += fmt::format(",route.{}={}", ops[j], route);
+      if (plan == "q8" && (ops[i] == "matmul" || ops[j] == "matmul")) continue;
+      // Routes of F32 do not take float64's activations: there the other arm is plan reference with one route or two of
+      // float64.
+      std::string b = fmt::format("plan={},route.{}=float64", plan == "float64" ? "reference" : plan, ops[i]);
+      if (j != i) b += fmt::format(",route.{}=float64", ops[j]);
       pairs.push_back({p, b});
     }
   }
