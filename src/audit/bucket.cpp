@@ -6,10 +6,10 @@
 namespace greta::audit {
 namespace {
 
-constexpr std::array<std::string_view, 16> kInput{"input",         "logits-row",     "other-row",     "row-stride",
-                                                  "embedding-row", "slot-unwritten", "slot-stale",    "zeros",
-                                                  "kv-unwritten",  "kv-wrong-layer", "kv-slot-shift", "gqa-head-map",
-                                                  "rope-position", "rope-turn",      "rope-missing",  "rope-twice"};
+constexpr std::array<std::string_view, 18> kInput{
+    "empty-slot",    "other-content",  "input",         "logits-row", "other-row",    "row-stride",
+    "embedding-row", "slot-unwritten", "slot-stale",    "zeros",      "kv-unwritten", "kv-wrong-layer",
+    "kv-slot-shift", "gqa-head-map",   "rope-position", "rope-turn",  "rope-missing", "rope-twice"};
 constexpr std::array<std::string_view, 2> kStatistics{"epsilon", "mean-subtracted"};
 constexpr std::array<std::string_view, 8> kWeights{"weight",       "weight-transposed", "row-shifted", "rows-permuted",
                                                    "bias-missing", "block-scale",       "block-min",   "rope-factors-missing"};

@@ -16,7 +16,7 @@ enum class Bucket : std::uint8_t {
 };
 /// "NONE", "A_input_selection", "B_norm_stats", "C_weight_layout", "D_kernel_math", "E_precision_route".
 std::string_view name(Bucket bucket);
-/// Of a hypothesis; `kernel_math` for one that is none of the others', `none` for an empty name.
+/// Of a hypothesis or a class; `kernel_math` for one that is none of the others', `none` for an empty name.
 Bucket bucket_of(std::string_view hypothesis);
 
 }  // namespace greta::audit

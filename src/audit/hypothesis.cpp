@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "audit/cause_classes.h"
 #include "audit/local_error.h"
 
 namespace greta::audit {
@@ -123,7 +124,10 @@ class Search {
       return std::pair(static_cast<std::size_t>(known - first_of_each_.begin()), distance);
     };
     std::stable_sort(out_.begin(), out_.end(), [&](const Explained& a, const Explained& b) { return rank(a) < rank(b); });
-    if (out_.size() > kMostExplained) out_.resize(kMostExplained);
+    // All that reproduce the row stay: one left out would make another the only one.
+    const auto rest = std::find_if(out_.begin(), out_.end(), [](const Explained& one) { return !one.reproduces; });
+    const auto kept = std::max(kMostExplained, static_cast<std::size_t>(rest - out_.begin()));
+    if (out_.size() > kept) out_.resize(kept);
     return std::move(out_);
   }
 
@@ -178,6 +182,15 @@ std::vector<Explained> explain(const Scene& scene, const Arithmetic& arithmetic)
   if (!search.found())
     for (Candidate& candidate : last) search.consider(std::move(candidate));
   return std::move(search).result();
+}
+
+bool reproduces(const Scene& scene, const Arithmetic& arithmetic, std::string_view hypothesis) {
+  Search search(scene, arithmetic);
+  const auto take = [&](Candidate candidate) {
+    if (!search.found() && same_class(candidate.hypothesis, hypothesis)) search.consider(std::move(candidate));
+  };
+  for (const Hypothesis& one : all_hypotheses()) one.propose(scene, take);
+  return search.found();
 }
 
 }  // namespace greta::audit

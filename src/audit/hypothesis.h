@@ -68,12 +68,14 @@ struct Explained {
   std::string text() const;
 };
 
-/// Candidates for the row, at most 16: those that reproduce it in the order of the hypotheses, of each one's those first that
+/// Candidates for the row, at most 16 and all that reproduce it: those that reproduce it in the order of the hypotheses, of each one's those first that
 /// are about as near as its nearest; then the others, nearest first. The right case is none of them, and of one hypothesis
 /// equal values are named once. A wrong kernel may round in another order than the route declares, so that a candidate
 /// reproduces within 4 times the bound; its worst error has to be half of the right output's at most, in units of their bounds,
 /// because one that is as near to the right output as to the wrong one says nothing. What may be named as the cause:
 /// cause_classes.h.
 std::vector<Explained> explain(const Scene& scene, const Arithmetic& arithmetic);
+/// Whether a candidate of this hypothesis, or of one that rows may not tell from it, reproduces the row.
+bool reproduces(const Scene& scene, const Arithmetic& arithmetic, std::string_view hypothesis);
 
 }  // namespace greta::audit

@@ -131,10 +131,11 @@ std::unique_ptr<Arm> AlignedRun::start(const Model& model, const ArmSpec& spec, 
   capacity = std::max(capacity, static_cast<std::int32_t>(prefix_.size()));
   auto arm = std::make_unique<Arm>(model, spec, capacity, n_prompt_, context_.weights);
   if (header) arm->record(std::move(*header), options(also));
-  if (!right_.empty()) arm->substitute(right_, tokens_);
-  if (prefix_.empty()) return arm;
-  arm->prefill(prefix_, 0, kNoLogits, {});
-  arm->context_shift(context_.experiment.shift->keep, context_.experiment.shift->discard);
+  if (!prefix_.empty()) {
+    arm->prefill(prefix_, 0, kNoLogits, {});
+    arm->context_shift(context_.experiment.shift->keep, context_.experiment.shift->discard);
+  }
+  if (!right_.empty()) arm->substitute(right_, tokens_);  // from the first compared row on
   return arm;
 }
 

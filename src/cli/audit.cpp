@@ -10,6 +10,7 @@ void add_audit(CLI::App& app, Program& program) {
   audit->require_subcommand(0, 1);
   add_audit_run(*audit, program);
   add_audit_rmsnorm(*audit, program);
+  add_audit_causes(*audit, program);
   add_audit_determinism(*audit, program);
   add_audit_invariance(*audit, program);
   add_audit_kv(*audit, program);

@@ -9,6 +9,8 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
+#include <tuple>
 #include <vector>
 
 #include "audit/bucket.h"
@@ -125,11 +127,16 @@ struct NormRow {
   std::optional<double> input_mae, weight_mae, output_mae, sumsq_delta, inv_rms_delta;
   std::optional<bool> eps_match, producer_match, row_match, weight_hash_match;
   std::string storage, accumulator;
-  audit::Bucket bucket = audit::Bucket::none;
+  std::optional<audit::Bucket> bucket;  // nothing: what was kept does not say
 };
 
-/// The norm that is audited: at the first mismatch where that is one, else the norm before the MLP of the layer.
-RecordKey norm_of(const Capture& capture, const Index& a, const Index& b, bool& differs) {
+/// The norm that is audited: the guilty one; else that of the first mismatch, if it is a norm; else the one before the MLP of
+/// that layer.
+RecordKey norm_of(const Capture& capture, const Index& a, const Index& b, const SearchedScene* scene) {
+  if (scene != nullptr && is_norm(scene->scene.at.row.stage)) {
+    const isolate::StageRow& at = scene->scene.at.row;
+    return {at.position, at.layer, at.stage};
+  }
   const StageRecord* first = nullptr;
   const auto order = [](const StageRecord& r) { return std::tuple(r.step, r.layer, r.stage, r.position); };
   for (const auto& [key, record] : b) {
@@ -137,33 +144,41 @@ RecordKey norm_of(const Capture& capture, const Index& a, const Index& b, bool& 
     if (met == a.end() || met->second->print.hash == record->print.hash) continue;
     if (first == nullptr || order(*record) < order(*first)) first = record;
   }
-  differs = first != nullptr;
-  if (differs && is_norm(first->stage)) return {first->position, first->layer, first->stage};
-  const int layer = differs ? std::min(first->layer, std::max(0, capture.n_layers - 1)) : 0;
+  if (first != nullptr && is_norm(first->stage)) return {first->position, first->layer, first->stage};
+  const int layer = first != nullptr ? std::min(first->layer, std::max(0, capture.n_layers - 1)) : 0;
   return {std::max(0, capture.n_prompt - 1), layer, Stage::ffn_norm};
 }
 
-audit::Bucket bucket_of(const NormRow& row, const isolate::Cause* cause) {
-  if (row.output_mae.value_or(1) == 0 && row.input_mae.value_or(0) == 0) return audit::Bucket::none;
-  if (cause != nullptr && cause->state == isolate::CauseState::named) return audit::bucket_of(cause->name);
+/// A run that kept scenes was judged: its norm is to blame where it is the guilty row, and for what the search says. Of other
+/// captures the operands alone speak; nothing where they do not.
+std::optional<audit::Bucket> bucket_of(const NormRow& row, const SearchedScene* scene, bool judged) {
+  if (judged) {
+    const bool guilty = scene != nullptr && scene->scene.at.row.stage == row.key.stage;
+    if (!guilty) return audit::Bucket::none;
+    const isolate::Cause cause = cause_of(*scene);
+    if (cause.state == isolate::CauseState::named) return audit::bucket_of(cause.name);
+  }
   if (row.producer_match == false || row.row_match == false) return audit::Bucket::input_selection;
   if (row.weight_hash_match == false) return audit::Bucket::weight_layout;
   if (row.eps_match == false) return audit::Bucket::norm_stats;
-  if (row.input_mae.value_or(0) > 0) return audit::Bucket::none;  // inherited: the norm itself did what it should
-  return audit::Bucket::kernel_math;
+  if (row.output_mae == 0.0) return audit::Bucket::none;
+  const bool same_operands = row.input_mae == 0.0 && row.weight_hash_match == true && row.eps_match == true;
+  if (same_operands && row.a.record->route == row.b.record->route) return audit::Bucket::kernel_math;
+  if (row.input_mae.value_or(0) > 0) return audit::Bucket::none;  // inherited: the norm did what it should
+  return std::nullopt;
 }
 
-NormRow audit_norm(const LoadedPair& pair, const SearchedScene* scene, const Gguf* file) {
+NormRow audit_norm(const LoadedPair& pair, const SearchedScene* scene, const Gguf* file, bool judged) {
   NormRow row;
   row.prompt = pair.prompt_id;
   row.exp = pair.exp;
   const Index a = index_of(*pair.a), b = index_of(*pair.b);
-  bool differs = false;
-  row.key = norm_of(*pair.b, a, b, differs);
+  row.key = norm_of(*pair.b, a, b, scene);
   std::optional<KeptRows> kept;
   if (scene != nullptr) kept.emplace(scene->scene.rows.capture, scene->scene.rows.tensors);
-  row.a = side_of(a, row.key, nullptr);
-  row.b = side_of(b, row.key, kept ? &*kept : nullptr);
+  const bool in_a = scene != nullptr && scene->scene.at.arm == 'a';
+  row.a = side_of(a, row.key, kept && in_a ? &*kept : nullptr);
+  row.b = side_of(b, row.key, kept && !in_a ? &*kept : nullptr);
   if (row.a.record == nullptr || row.b.record == nullptr)
     fail("prompt {}: {} layer {} position {} was not recorded in both arms; run isolate with all stages", pair.prompt_id,
          name(row.key.stage), row.key.layer, row.key.position);
@@ -189,14 +204,14 @@ NormRow audit_norm(const LoadedPair& pair, const SearchedScene* scene, const Ggu
   }
   row.storage = row.b.record->dtype ? std::string(name(*row.b.record->dtype)) : "None";
   row.accumulator = row.b.record->route.empty() ? "None" : row.b.record->route == "float64" ? "f64" : "f32";
-  std::optional<isolate::Cause> cause;
-  if (scene != nullptr && scene->scene.at.row.stage == row.key.stage) cause = cause_of(*scene);
-  row.bucket = bucket_of(row, cause ? &*cause : nullptr);
+  row.bucket = bucket_of(row, scene, judged);
   return row;
 }
 
 std::string cell(const std::optional<double>& value) { return value ? report::python_repr(*value) : "None"; }
 std::string cell(const std::optional<bool>& value) { return value ? (*value ? "true" : "false") : "None"; }
+
+std::string_view name_of(const std::optional<audit::Bucket>& bucket) { return bucket ? audit::name(*bucket) : "None"; }
 
 std::string table(const std::vector<NormRow>& rows) {
   std::string out =
@@ -208,7 +223,7 @@ std::string table(const std::vector<NormRow>& rows) {
     out +=
         fmt::format("{}\t{}\t{}\t{}\t{}\t{}\t{}\t{}\t{}\t{}\t{}\t{}\t{}\n", r.prompt, cell(r.input_mae), cell(r.weight_mae),
                     cell(r.output_mae), cell(r.eps_match), cell(r.sumsq_delta), cell(r.inv_rms_delta), cell(r.producer_match),
-                    cell(r.row_match), cell(r.weight_hash_match), r.storage, r.accumulator, audit::name(r.bucket));
+                    cell(r.row_match), cell(r.weight_hash_match), r.storage, r.accumulator, name_of(r.bucket));
   return out;
 }
 
@@ -229,7 +244,7 @@ std::string jsonl(const NormRow& row) {
     if (side->eps) line.field("eps", *side->eps);
     if (side->sum_of_squares) line.field("sumsq", *side->sum_of_squares);
     if (side->inv_rms) line.field("inv_rms", *side->inv_rms);
-    line.field("route", side->record->route).field("bucket", audit::name(row.bucket));
+    line.field("route", side->record->route).field("bucket", name_of(row.bucket));
     line.field("input", side->input).field("output", side->record->print.sample);
     line.end();
     out += '\n';
@@ -249,13 +264,15 @@ int run(const Options& options) {
     std::string missing;
     std::vector<audit::Explained> found = search_scene(one.scene, *file, missing);
     const std::string prompt = one.scene.at.prompt;
-    scenes.insert_or_assign(prompt, SearchedScene{std::move(one.scene), std::move(found)});
+    scenes.insert_or_assign(prompt, SearchedScene{std::move(one.scene), std::move(found), std::move(missing)});
   }
+  // Beside scenes, an agreement says that every norm is right.
+  const bool judged = !scenes.empty() || verdict_written(directory) == isolate::Verdict::agree;
   std::vector<NormRow> rows;
   for (const LoadedPair& pair : loaded.pairs) {
     if (!pair.a || !pair.b) fail("{}: prompt {}: the records of one arm are missing", directory.string(), pair.prompt_id);
     const auto scene = scenes.find(pair.prompt_id);
-    rows.push_back(audit_norm(pair, scene == scenes.end() ? nullptr : &scene->second, file));
+    rows.push_back(audit_norm(pair, scene == scenes.end() ? nullptr : &scene->second, file, judged));
   }
   fs::create_directories(folder);
   for (const NormRow& row : rows)
@@ -263,8 +280,8 @@ int run(const Options& options) {
                       jsonl(row));
   atomic_write_file(folder / "b3_42_analysis.txt", table(rows));
   fmt::print("{}", table(rows));
-  const bool blamed =
-      std::any_of(rows.begin(), rows.end(), [](const NormRow& row) { return row.bucket != audit::Bucket::none; });
+  const bool blamed = std::any_of(rows.begin(), rows.end(),
+                                  [](const NormRow& row) { return row.bucket && *row.bucket != audit::Bucket::none; });
   return blamed ? 1 : 0;
 }
 

@@ -7,14 +7,13 @@
 #include <vector>
 
 #include "cli/audit_verbs.h"
+#include "cli/foreign.h"
 #include "cli/scene_files.h"
 #include "cli/scene_model.h"
 #include "core/error.h"
 #include "isolate/verdict.h"
 #include "report/json.h"
 #include "report/text.h"
-#include "trace/file_io.h"
-#include "trace/json.h"
 #include "trace/run_directory.h"
 
 namespace greta::cli {
@@ -27,17 +26,6 @@ struct Options {
   bool json = false;
 };
 
-/// The verdict that a run wrote; nothing where it wrote none.
-std::optional<isolate::Verdict> verdict_of(const fs::path& directory) {
-  const fs::path file = directory / "verdict.json";
-  if (!fs::exists(file)) return std::nullopt;
-  const auto document = json::parse(read_file(file, std::uint64_t{256} << 20), {.depth = 64, .values = 20'000'000});
-  if (!document) fail("{}: {}", file.string(), document.error());
-  const json::Value* verdict = document->find("verdict");
-  if (verdict == nullptr || verdict->string() == nullptr) return std::nullopt;
-  return isolate::verdict_from_name(*verdict->string());
-}
-
 isolate::Cause search(const Options& options) {
   const fs::path directory = options.dir;
   refuse_incomplete(directory);
@@ -45,7 +33,7 @@ isolate::Cause search(const Options& options) {
   if (is_run_directory(directory)) (void)verify_run_directory(directory);
   const std::vector<StoredScene> stored = read_scenes(directory);
   if (stored.empty()) {
-    const auto verdict = verdict_of(directory);
+    const auto verdict = verdict_written(directory);
     if (verdict == isolate::Verdict::agree) return {};
     fail("{}: holds no operands of a guilty op (audit/*.json); {}", directory.string(),
          verdict ? fmt::format("its verdict is {}, and only DIVERGED runs of isolate without --no-bounds keep them",
@@ -58,7 +46,7 @@ isolate::Cause search(const Options& options) {
     std::string missing;
     std::vector<audit::Explained> found = search_scene(one.scene, models.file(one.model), missing);
     if (!missing.empty()) fail("{}: prompt {}: an operand is missing: {}", directory.string(), one.scene.at.prompt, missing);
-    searched.push_back({one.scene, std::move(found)});
+    searched.push_back({one.scene, std::move(found), {}});
   }
   return combined(searched);
 }

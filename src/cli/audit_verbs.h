@@ -7,6 +7,7 @@
 
 namespace greta::cli {
 
+void add_audit_causes(CLI::App& audit, Program& program);
 void add_audit_run(CLI::App& audit, Program& program);
 void add_audit_rmsnorm(CLI::App& audit, Program& program);
 void add_audit_determinism(CLI::App& audit, Program& program);

@@ -8,12 +8,14 @@
 #include <tuple>
 #include <utility>
 
+#include "audit/cause_classes.h"
 #include "cli/arm_judge.h"
 
 namespace greta::cli {
 namespace {
 
-constexpr std::size_t kMostOthers = 4;
+constexpr std::size_t kMostOthers = 4;  // origins beside the headline
+
 /// The layers whose rows a search looks through: a wrong index or stride may lead to a neighbour, round the end.
 std::vector<std::int32_t> layers_about(int layer, int n_layers) {
   const int own = std::min(layer, n_layers - 1);
@@ -37,6 +39,10 @@ std::vector<int> differing_positions(const isolate::PromptPair& pair) {
   return {positions.begin(), positions.end()};
 }
 
+using Order = std::tuple<int, Stage, int>;  // layer, stage, position
+Order order_of(const RecordKey& key) { return {key.layer, key.stage, key.position}; }
+isolate::StageRow row_of(const RecordKey& key) { return {key.stage, key.layer, key.position}; }
+
 /// One arm of one prompt under suspicion.
 class Suspect {
  public:
@@ -44,7 +50,8 @@ class Suspect {
       : prompt_(prompt),
         model_(arm == 'a' ? context.model_a : context.model_b),
         spec_(arm == 'a' ? context.arm_a : context.arm_b),
-        arm_(arm) {
+        arm_(arm),
+        groups_(layer_groups(model_.config, prompt.run.n_positions())) {
     // Where arms claim equal bits, a row that is equal to the other arm's is not under suspicion.
     if (prompt.outcome.bit_equality_claimed) {
       positions_ = differing_positions(prompt.pair);
@@ -53,92 +60,165 @@ class Suspect {
     }
   }
 
-  /// Whether the row is guilty. Judges the arm at the first call.
+  /// Rows that are guilty in the arm as it is. Judges it at the first call.
   const RightRows& guilty() {
-    if (!guilty_) guilty_ = judged({}).guilty();
+    if (!guilty_) guilty_ = judge({}).guilty;
     return *guilty_;
   }
+  /// The row at which the search begins: the mismatch's if it is guilty; else, since the error was made in a stage that was not
+  /// compared, the first guilty one that can have caused it. nullptr: this arm has none.
+  const RecordKey* origin(const isolate::Mismatch& mismatch) {
+    const RecordKey at{mismatch.position, once_per_token(mismatch.stage) ? model_.config.n_layers : mismatch.layer,
+                       mismatch.stage};
+    const RecordKey* found = nullptr;
+    for (const RecordKey& key : guilty()) {
+      if (key == at) return &key;
+      const bool before = key.position <= at.position && std::tuple(key.layer, key.stage) < std::tuple(at.layer, at.stage);
+      if (before && (found == nullptr || order_of(key) < order_of(*found))) found = &key;
+    }
+    return found;
+  }
 
-  SceneRows scene(const isolate::StageRow& row, bool reread) {
-    const int layer = once_per_token(row.stage) ? model_.config.n_layers : row.layer;
-    SceneRows scene;
-    scene.at = {prompt_.outcome.id, arm_, {row.stage, layer, row.position}};
-    scene.reread = reread;
-    scene.rows = prompt_.run.run_whole(arm_, layers_about(layer, model_.config.n_layers));
-    scene.tokens = scene.rows.capture.tokens;
+  struct Judged {
+    RightRows guilty;
+    std::int64_t left = 0;  // rows that could not be computed or judged
+  };
+  /// Runs the arm with right values in these rows.
+  Judged judge(const RightRows& right) {
+    ArmJudge judge(model_, spec_, right);
+    std::int64_t not_substituted = 0;
+    for (const auto& group : groups_) {
+      const WholeRun run = prompt_.run.run_whole(arm_, group, right);
+      judge.judge(run, group, positions_);
+      not_substituted = run.not_substituted;
+    }
+    return {judge.guilty(), not_substituted + judge.unjudged()};
+  }
+
+  /// Whether the row is a KV slot that changed after it was written.
+  bool is_reread(const RecordKey& key) {
+    return (key.stage == Stage::k_cache || key.stage == Stage::v_cache) &&
+           !rows_about(key.layer).reread(key.stage, key.layer, key.position).empty();
+  }
+  SearchedScene search(const RecordKey& key) {
+    SearchedScene out;
+    SceneRows& scene = out.scene;
+    const KeptRows& rows = rows_about(key.layer);
+    scene.at = {prompt_.outcome.id, arm_, row_of(key)};
+    scene.reread = is_reread(key);
+    scene.tokens = held_.capture.tokens;
+    scene.rows.capture.records = held_.capture.records;
+    const std::vector<std::int32_t> near = layers_about(key.layer, model_.config.n_layers);
+    for (const auto& [place, tensor] : held_.tensors)
+      if (once_per_token(place.second) || place.first == near.front() - 1 ||
+          std::find(near.begin(), near.end(), place.first) != near.end())
+        scene.rows.tensors.emplace(place, tensor);
     trim(scene);
-    return scene;
+    (void)rows;
+    out.found = search_scene(scene, *model_.file, out.missing);
+    return out;
+  }
+  /// Of the guilty rows those that the hypothesis gives too; of more than kEach of one stage and layer a sample stands for all.
+  RightRows explained_by(const std::string& hypothesis, const RightRows& guilty) {
+    constexpr std::size_t kEach = 4;
+    std::map<std::pair<std::int32_t, Stage>, std::vector<RecordKey>> places;
+    for (const RecordKey& key : guilty) places[{key.layer, key.stage}].push_back(key);
+    RightRows out;
+    for (const auto& [place, keys] : places) {
+      const KeptRows& rows = rows_about(place.first);
+      const auto fits = [&](const RecordKey& key) {
+        return OpenScene(rows, held_.capture.tokens, row_of(key), is_reread(key), *model_.file).is_explained_by(hypothesis);
+      };
+      std::vector<RecordKey> sample = keys;
+      if (keys.size() > kEach) {
+        sample.clear();
+        for (std::size_t i = 0; i < kEach; ++i) sample.push_back(keys[i * (keys.size() - 1) / (kEach - 1)]);
+      }
+      const bool all = std::all_of(sample.begin(), sample.end(), fits);
+      for (const RecordKey& key : all ? keys : sample)
+        if (all || fits(key)) out.insert(key);
+    }
+    return out;
   }
   const Model& model() const { return model_; }
 
-  /// Runs the arm with right values in all its guilty rows.
-  isolate::Substitution substitute() {
-    isolate::Substitution out;
-    out.rows = static_cast<std::int64_t>(guilty().size());
-    if (out.rows == 0) return out;
-    std::int64_t left = 0;
-    const ArmJudge judge = judged(guilty(), &left);
-    out.guilty = static_cast<std::int64_t>(judge.guilty().size());
-    out.left = left + judge.unjudged();
-    return out;
-  }
-
  private:
-  ArmJudge judged(const RightRows& right, std::int64_t* left = nullptr) {
-    ArmJudge judge(model_, spec_, right);
-    for (const auto& group : layer_groups(model_.config, prompt_.run.n_positions())) {
-      const WholeRun run = prompt_.run.run_whole(arm_, group, right);
-      judge.judge(run, group, positions_);
-      if (left != nullptr) *left = run.not_substituted;
-    }
-    return judge;
+  /// Rows of the layer and of its neighbours. Those of one group of layers are held at a time.
+  const KeptRows& rows_about(int layer) {
+    const int own = std::min(layer, model_.config.n_layers - 1);
+    std::size_t group = 0;
+    while (groups_[group].back() < own) ++group;
+    if (held_group_ == group && rows_) return *rows_;
+    std::vector<std::int32_t> layers = groups_[group];
+    for (const int end : {groups_[group].front(), groups_[group].back()})
+      for (const int near : layers_about(end, model_.config.n_layers))
+        if (std::find(layers.begin(), layers.end(), near) == layers.end()) layers.push_back(near);
+    rows_.reset();
+    held_ = prompt_.run.run_whole(arm_, layers);
+    rows_.emplace(held_.capture, held_.tensors);
+    held_group_ = group;
+    return *rows_;
   }
 
   const DivergedPrompt& prompt_;
   const Model& model_;
   const ArmSpec& spec_;
   char arm_;
+  std::vector<std::vector<std::int32_t>> groups_;
   std::vector<int> positions_;
   std::optional<RightRows> guilty_;
+  WholeRun held_;
+  std::size_t held_group_ = 0;
+  std::optional<KeptRows> rows_;
 };
 
-SearchedScene search_at(Suspect& suspect, const isolate::StageRow& row, bool reread) {
-  SearchedScene out;
-  out.scene = suspect.scene(row, reread);
-  std::string missing;
-  out.found = search_scene(out.scene, *suspect.model().file, missing);
+/// The arm that has a guilty row at the mismatch or causally before it: B first.
+char arm_to_blame(Suspect& a, Suspect& b, const isolate::Mismatch& mismatch) {
+  if (b.origin(mismatch) != nullptr) return 'b';
+  if (a.origin(mismatch) != nullptr) return 'a';
+  return b.guilty().empty() && !a.guilty().empty() ? 'a' : 'b';
+}
+
+/// Searches one arm origin by origin: the rows that an origin's cause explains get right values, the arm runs again, and what
+/// is then still guilty has another cause. Where none is named, all guilty rows of the origin's stage and layer stand for it.
+isolate::Substitution search_arm(Suspect& suspect, const RecordKey* headline, std::vector<SearchedScene>& scenes,
+                                 bool keep_others) {
+  isolate::Substitution out;
+  RightRows guilty = suspect.guilty(), right;
+  const RecordKey* at = headline;
+  for (std::size_t turn = 0; !guilty.empty() && turn <= kMostOthers; ++turn) {
+    if (at == nullptr)
+      at = &*std::min_element(guilty.begin(), guilty.end(),
+                              [](const RecordKey& x, const RecordKey& y) { return order_of(x) < order_of(y); });
+    const RecordKey origin = *at;
+    SearchedScene searched = suspect.search(origin);
+    const bool named = audit::named_cause({&searched.found, 1}).has_value();
+    RightRows rows;
+    if (named) {
+      rows = suspect.explained_by(searched.found.front().hypothesis, guilty);
+    } else {
+      for (const RecordKey& key : guilty)
+        if (key.stage == origin.stage && key.layer == origin.layer) rows.insert(key);
+    }
+    rows.insert(origin);
+    right.insert(rows.begin(), rows.end());
+    searched.scene.other = headline == nullptr || turn > 0;
+    if (!searched.scene.other || keep_others) scenes.push_back(std::move(searched));
+    Suspect::Judged judged = suspect.judge(right);
+    guilty = std::move(judged.guilty);
+    out.left = judged.left;
+    at = nullptr;
+  }
+  out.rows = static_cast<std::int64_t>(right.size());
+  out.guilty = static_cast<std::int64_t>(guilty.size());
   return out;
 }
 
-RecordKey key_of(const isolate::Mismatch& mismatch, int n_layers) {
-  return {mismatch.position, once_per_token(mismatch.stage) ? n_layers : mismatch.layer, mismatch.stage};
-}
-
-/// The arm that is to blame for the prompt's first mismatch: B, unless nothing in it is guilty and something in A is.
-std::unique_ptr<Suspect> arm_to_blame(const DivergedPrompt& prompt, const RunContext& context) {
-  auto b = std::make_unique<Suspect>(prompt, context, 'b');
-  const bool b_is_guilty = prompt.outcome.local ? !prompt.outcome.local->b.guilty.empty() : !b->guilty().empty();
-  if (b_is_guilty) return b;
-  auto a = std::make_unique<Suspect>(prompt, context, 'a');
-  return a->guilty().empty() ? std::move(b) : std::move(a);
-}
-
-/// Where the search begins: at the mismatch, if its row is guilty. If not, the error was made in a stage that was not compared:
-/// at the first guilty row that can have caused it.
-isolate::StageRow origin_of(Suspect& suspect, const isolate::Mismatch& mismatch) {
-  const RecordKey at = key_of(mismatch, suspect.model().config.n_layers);
-  isolate::StageRow row{at.stage, at.layer, at.position};
-  if (suspect.guilty().contains(at)) return row;
-  const auto order = [](const isolate::StageRow& r) { return std::tuple(r.layer, r.stage, r.position); };
-  bool found = false;
-  for (const RecordKey& key : suspect.guilty()) {
-    const isolate::StageRow one{key.stage, key.layer, key.position};
-    const bool before = key.position <= at.position && std::tuple(key.layer, key.stage) < std::tuple(at.layer, at.stage);
-    if (!before || (found && order(row) < order(one))) continue;
-    row = one;
-    found = true;
-  }
-  return row;
+/// Where no row of either arm is guilty: the mismatch itself, unexplained.
+void search_mismatch(Suspect& suspect, const isolate::Mismatch& mismatch, std::vector<SearchedScene>& scenes) {
+  const int n_layers = suspect.model().config.n_layers;
+  scenes.push_back(
+      suspect.search({mismatch.position, once_per_token(mismatch.stage) ? n_layers : mismatch.layer, mismatch.stage}));
 }
 
 }  // namespace
@@ -147,20 +227,25 @@ FoundCause find_cause(std::vector<DivergedPrompt> prompts, const RunContext& con
   FoundCause out;
   for (const DivergedPrompt& prompt : prompts) {
     const isolate::Mismatch& headline = *prompt.outcome.first;
-    const std::unique_ptr<Suspect> blamed = arm_to_blame(prompt, context);
-    Suspect& suspect = *blamed;
-    const isolate::StageRow origin = origin_of(suspect, headline);
-    SearchedScene first = search_at(suspect, origin, headline.reread && origin.stage == headline.stage);
-    first.scene.substitution = suspect.substitute();
-    const bool is_first = out.scenes.empty();
-    out.scenes.push_back(std::move(first));
-    std::size_t others = 0;
-    for (const isolate::Mismatch& other : prompt.outcome.minimal) {
-      const bool same = other.stage == headline.stage && other.layer == headline.layer;
-      if (!is_first || same || others++ >= kMostOthers) continue;
-      out.scenes.push_back(search_at(suspect, {other.stage, other.layer, other.position}, other.reread));
-      out.scenes.back().scene.other = true;
+    Suspect a(prompt, context, 'a'), b(prompt, context, 'b');
+    const bool in_a = arm_to_blame(a, b, headline) == 'a';
+    Suspect &blamed = in_a ? a : b, &other = in_a ? b : a;
+    const std::size_t first = out.scenes.size();
+    const bool keep_others = first == 0;
+    if (blamed.guilty().empty()) {
+      search_mismatch(blamed, headline, out.scenes);
+      continue;
     }
+    const RecordKey* origin = blamed.origin(headline);
+    const RecordKey start = origin != nullptr ? *origin : *blamed.guilty().begin();
+    isolate::Substitution substitution = search_arm(blamed, &start, out.scenes, keep_others);
+    if (!other.guilty().empty()) {
+      const isolate::Substitution more = search_arm(other, nullptr, out.scenes, keep_others);
+      substitution.rows += more.rows;
+      substitution.guilty += more.guilty;
+      substitution.left += more.left;
+    }
+    out.scenes[first].scene.substitution = substitution;
   }
   out.cause = combined(out.scenes);
   return out;

@@ -22,9 +22,10 @@ struct DivergedPrompt {
   AlignedRun& run;
 };
 
-/// Searches at the first mismatch of each prompt. Named: in all of them one hypothesis, the same one, gives the wrong output
-/// within its bound, and no other does. Confirmed: each guilty arm, run again with right values in its guilty rows, has none
-/// left; otherwise the name is withdrawn. What else is minimal in the first prompt is explained in `others`.
+/// Searches at the first mismatch of each prompt, or at the guilty row before it. The rows that a cause explains get right
+/// values, and the arm runs again; what is then still guilty, in either arm, is searched in its turn (`others`, of the first
+/// prompt). Named: in all prompts one hypothesis, the same one, gives the wrong output within its bound, and no other does.
+/// Confirmed: in the end no row of either arm is guilty; otherwise names are withdrawn.
 FoundCause find_cause(std::vector<DivergedPrompt> prompts, const RunContext& context);
 
 }  // namespace greta::cli

@@ -134,6 +134,13 @@ RecordedRun recorded_run(const std::filesystem::path& directory) {
   return out;
 }
 
+std::optional<isolate::Verdict> verdict_written(const std::filesystem::path& directory) {
+  const auto document = verdict_of_run(directory);
+  const json::Value* verdict = document ? document->find("verdict") : nullptr;
+  if (verdict == nullptr || verdict->string() == nullptr) return std::nullopt;
+  return isolate::verdict_from_name(*verdict->string());
+}
+
 void print_issues(const std::vector<Issue>& issues) {
   constexpr std::size_t kShown = 20;
   for (std::size_t i = 0; i < issues.size() && i < kShown; ++i) fmt::print(stderr, "greta: {}\n", issues[i].text());

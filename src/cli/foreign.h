@@ -36,6 +36,9 @@ struct RecordedRun {
 };
 RecordedRun recorded_run(const std::filesystem::path& directory);
 
+/// The verdict that a run wrote; nothing where it wrote none. Throws Error for a file that is no JSON.
+std::optional<isolate::Verdict> verdict_written(const std::filesystem::path& directory);
+
 /// One line on stderr for each thing that could not be read; after 20 their number.
 void print_issues(const std::vector<Issue>& issues);
 

@@ -100,8 +100,9 @@ void keep_operands(SceneRows& scene, const audit::Op& op, const isolate::Cause& 
 }
 
 int replay(const StoredScene& stored, const Gguf& file) {
-  const OpenScene open(stored.scene, file);
   const isolate::StageRow& at = stored.scene.at.row;
+  const KeptRows rows(stored.scene.rows.capture, stored.scene.rows.tensors);
+  const OpenScene open(rows, stored.scene.tokens, at, stored.scene.reread, file);
   if (!open.missing().empty()) fail("prompt {}: an operand is missing: {}", stored.scene.at.prompt, open.missing());
   const audit::LocalError& error = open.error();
   fmt::print("op          {}, which writes {}\n", audit::name(open.op().op), isolate::place(at.stage, at.layer, at.position));
@@ -111,7 +112,7 @@ int replay(const StoredScene& stored, const Gguf& file) {
              open.right().value[error.element], open.right().bound[error.element]);
   fmt::print("beyond      {} of {} elements, largest error {:.3g} bounds\n", error.over, open.wrong().size(), error.ratio);
   std::string missing;
-  const isolate::Cause cause = cause_of({stored.scene, search_scene(stored.scene, file, missing)});
+  const isolate::Cause cause = cause_of({stored.scene, search_scene(stored.scene, file, missing), missing});
   fmt::print("{}", report::audit_text(cause));
   return error.guilty() ? 1 : 0;
 }
@@ -120,10 +121,10 @@ void write_reproducer(const Options& options, StoredScene stored, const Gguf& fi
   const fs::path out = options.out;
   if (fs::exists(out) && (!fs::is_directory(out) || !fs::is_empty(out)))
     fail("{}: exists and is not empty; give another --out", out.string());
-  std::string missing;
-  const isolate::Cause cause = cause_of({stored.scene, search_scene(stored.scene, file, missing)});
-  const OpenScene open(stored.scene, file);
+  const KeptRows rows(stored.scene.rows.capture, stored.scene.rows.tensors);
+  const OpenScene open(rows, stored.scene.tokens, stored.scene.at.row, stored.scene.reread, file);
   if (!open.missing().empty()) fail("prompt {}: an operand is missing: {}", stored.scene.at.prompt, open.missing());
+  const isolate::Cause cause = cause_of({stored.scene, open.explain(), {}});
   fs::create_directories(out);
   const audit::ModelContract contract = contract_of(file);
   write_op_model(out / "op.gguf", file, needed_tensors(file, open.op(), cause), contract.vocab_size);
@@ -131,13 +132,18 @@ void write_reproducer(const Options& options, StoredScene stored, const Gguf& fi
                                  {"stage", name(stored.scene.at.row.stage)},
                                  {"layer", stored.scene.at.row.layer},
                                  {"position", stored.scene.at.row.position},
-                                 {"right", open.right().value},
-                                 {"bound", open.right().bound},
-                                 {"wrong", std::vector<double>(open.wrong().begin(), open.wrong().end())}};
+                                 {"right", numbers_json(open.right().value)},
+                                 {"bound", numbers_json(open.right().bound)},
+                                 {"wrong", numbers_json(open.wrong())}};
   atomic_write_file(out / "outputs.json", outputs.dump(1) + "\n");
+  const std::shared_ptr<const Gguf> op_file = Gguf::open(out / "op.gguf");
   SceneRows scene = stored.scene;
   keep_operands(scene, open.op(), cause);
-  const std::shared_ptr<const Gguf> op_file = Gguf::open(out / "op.gguf");
+  std::string missing;
+  // Some causes are told from others by more rows than the op's own: then all of them go along.
+  if (const isolate::Cause again = cause_of({scene, search_scene(scene, *op_file, missing), {}});
+      again.text() != cause.text() || again.state != cause.state)
+    scene = stored.scene;
   write_scene(out, 0, scene,
               {.path = "op.gguf",
                .hash = fmt::format("{:016x}", op_file->content_hash()),

@@ -66,18 +66,17 @@ void trim(SceneRows& scene) {
   });
 }
 
-OpenScene::OpenScene(const SceneRows& scene, const Gguf& file)
-    : scene_(scene), rows_(scene.rows.capture, scene.rows.tensors), contract_(contract_of(file)), tensors_(file) {
-  const audit::Contract both{contract_, tensors_};
-  const isolate::StageRow& at = scene.at.row;
+OpenScene::OpenScene(const KeptRows& rows, const std::vector<std::int32_t>& tokens, const isolate::StageRow& at, bool reread,
+                     const Gguf& file)
+    : rows_(rows), tokens_(tokens), contract_(contract_of(file)), tensors_(file) {
   const audit::Place place{at.stage, at.layer};
-  op_ = audit::op_of(both, rows_, place);
-  actual_ = scene.reread ? rows_.reread(at.stage, at.layer, at.position) : rows_.row(at.stage, at.layer, at.position);
-  if (!op_ || actual_.empty() || static_cast<std::size_t>(at.position) >= scene.tokens.size()) {
+  op_ = audit::op_of(both_, rows_, place);
+  actual_ = reread ? rows_.reread(at.stage, at.layer, at.position) : rows_.row(at.stage, at.layer, at.position);
+  if (!op_ || actual_.empty() || static_cast<std::size_t>(at.position) >= tokens.size()) {
     missing_ = fmt::format("{} layer {} position {} was not kept", name(at.stage), at.layer, at.position);
     return;
   }
-  case_ = audit::right_case(both, rows_, *op_, place, at.position, scene.tokens[static_cast<std::size_t>(at.position)]);
+  case_ = audit::right_case(both_, rows_, *op_, place, at.position, tokens[static_cast<std::size_t>(at.position)]);
   missing_ = case_.missing;
   if (!case_.row) return;
   arithmetic_ = audit::arithmetic_of(rows_.route(at.stage, at.layer), *case_.row);
@@ -91,13 +90,16 @@ OpenScene::OpenScene(const SceneRows& scene, const Gguf& file)
 }
 
 std::vector<audit::Explained> OpenScene::explain() const {
-  if (!error_.guilty()) return {};
-  const audit::Contract both{contract_, tensors_};
-  return audit::explain({both, rows_, scene_.tokens, *case_.row, actual_, due_}, arithmetic_);
+  return error_.guilty() ? audit::explain(scene(), arithmetic_) : std::vector<audit::Explained>();
+}
+
+bool OpenScene::is_explained_by(std::string_view hypothesis) const {
+  return missing_.empty() && error_.guilty() && audit::reproduces(scene(), arithmetic_, hypothesis);
 }
 
 std::vector<audit::Explained> search_scene(const SceneRows& scene, const Gguf& file, std::string& missing) {
-  const OpenScene open(scene, file);
+  const KeptRows rows(scene.rows.capture, scene.rows.tensors);
+  const OpenScene open(rows, scene.tokens, scene.at.row, scene.reread, file);
   missing = open.missing();
   return missing.empty() ? open.explain() : std::vector<audit::Explained>();
 }
@@ -105,13 +107,14 @@ std::vector<audit::Explained> search_scene(const SceneRows& scene, const Gguf& f
 isolate::Cause cause_of(const SearchedScene& searched) {
   isolate::Cause cause = cause_of_rows({searched.found});
   cause.at = searched.scene.at;
+  if (!searched.missing.empty()) cause.candidates.push_back("not searched: " + searched.missing);
   return cause;
 }
 
 isolate::Cause combined(const std::vector<SearchedScene>& scenes) {
   std::vector<std::vector<audit::Explained>> headlines;
   std::vector<isolate::Cause> others;
-  std::optional<isolate::CausePlace> at;
+  isolate::Cause first;
   isolate::Substitution all;
   bool agree = true;
   for (const SearchedScene& one : scenes) {
@@ -124,19 +127,25 @@ isolate::Cause combined(const std::vector<SearchedScene>& scenes) {
     all.guilty += here.guilty;
     all.left += here.left;
     agree = agree && here.agrees();
-    if (!at) at = one.scene.at;
+    if (headlines.empty()) first = cause_of(one);
     headlines.push_back(one.found);
   }
-  isolate::Cause out;
-  out.state = isolate::CauseState::unexplained;
-  if (headlines.empty()) return out;
-  out = cause_of_rows(headlines);
-  out.at = at;
+  if (headlines.empty()) {
+    first.state = isolate::CauseState::unexplained;
+    return first;
+  }
+  isolate::Cause out = cause_of_rows(headlines);
+  out.candidates = first.candidates;
+  out.at = first.at;
   out.others = std::move(others);
   out.substitution = all;
-  if (out.state != isolate::CauseState::named) return out;
-  out.confirmed = agree;
-  if (!agree) out.state = isolate::CauseState::withdrawn;
+  const auto confirm = [agree](isolate::Cause& cause) {
+    if (cause.state != isolate::CauseState::named) return;
+    cause.confirmed = agree;
+    if (!agree) cause.state = isolate::CauseState::withdrawn;
+  };
+  confirm(out);
+  for (isolate::Cause& other : out.others) confirm(other);
   return out;
 }
 

@@ -30,10 +30,13 @@ struct SceneRows {
 /// layers but for their KV slots and what they hand over.
 void trim(SceneRows& scene);
 
-/// A scene with the model file that its op is held to. `scene` and `file` outlive it.
+/// A guilty row among its arm's rows, with the model file that its op is held to. All that it is given outlives it.
 class OpenScene {
  public:
-  OpenScene(const SceneRows& scene, const Gguf& file);
+  OpenScene(const KeptRows& rows, const std::vector<std::int32_t>& tokens, const isolate::StageRow& row, bool reread,
+            const Gguf& file);
+  OpenScene(const OpenScene&) = delete;
+  OpenScene& operator=(const OpenScene&) = delete;
   /// The operand that was not kept, in words; empty: nothing is missing, and the rest may be asked for.
   const std::string& missing() const { return missing_; }
   const audit::Op& op() const { return *op_; }
@@ -42,12 +45,17 @@ class OpenScene {
   const audit::LocalError& error() const { return error_; }
   /// Nearest first; nothing where the row is within its bound.
   std::vector<audit::Explained> explain() const;
+  /// Whether this hypothesis, or one that rows may not tell from it, gives the row.
+  bool is_explained_by(std::string_view hypothesis) const;
 
  private:
-  const SceneRows& scene_;
-  KeptRows rows_;
+  audit::Scene scene() const { return {both_, rows_, tokens_, *case_.row, actual_, due_}; }
+
+  const KeptRows& rows_;
+  const std::vector<std::int32_t>& tokens_;
   audit::ModelContract contract_;
   FileTensors tensors_;
+  audit::Contract both_{contract_, tensors_};
   std::optional<audit::Op> op_;
   std::span<const double> actual_;
   audit::RightCase case_;
@@ -65,11 +73,13 @@ std::vector<audit::Explained> search_scene(const SceneRows& scene, const Gguf& f
 struct SearchedScene {
   SceneRows scene;
   std::vector<audit::Explained> found;
+  std::string missing;  // an operand that was not kept
 };
 /// State, name, parameters, candidates and place of one search.
 isolate::Cause cause_of(const SearchedScene& searched);
-/// The cause of a run from its scenes, in the order of the search. Named: what explains every headline (audit::named_cause);
-/// confirmed where every substitution agrees, else withdrawn. What headlines do not explain is in `others`.
+/// The cause of a run from its scenes, in the order of the search. Named: what explains every headline (audit::named_cause).
+/// What is guilty beside what headlines explain is in `others`. Names are confirmed where every substitution agrees, else
+/// withdrawn.
 isolate::Cause combined(const std::vector<SearchedScene>& scenes);
 
 }  // namespace greta::cli

@@ -25,20 +25,6 @@ using Json = nlohmann::ordered_json;
 
 constexpr std::int32_t kMostLayers = 1 << 16;
 
-/// Numbers, those that are not finite by name.
-Json reread_row(const SceneRows& scene) {
-  const KeptRows rows(scene.rows.capture, scene.rows.tensors);
-  Json out = Json::array();
-  for (const double value : rows.reread(scene.at.row.stage, scene.at.row.layer, scene.at.row.position)) {
-    if (std::isfinite(value)) {
-      out.push_back(value);
-    } else {
-      out.push_back(std::isnan(value) ? "NaN" : value > 0 ? "Infinity" : "-Infinity");
-    }
-  }
-  return out;
-}
-
 Json places_json(const SceneRows& scene, const FullTensors& rows) {
   std::map<std::pair<std::int32_t, Stage>, const StageRecord*> known;
   for (const StageRecord& record : scene.rows.capture.records)
@@ -155,6 +141,18 @@ class SceneReader {
 
 }  // namespace
 
+nlohmann::ordered_json numbers_json(std::span<const double> values) {
+  Json out = Json::array();
+  for (const double value : values) {
+    if (std::isfinite(value)) {
+      out.push_back(value);
+    } else {
+      out.push_back(std::isnan(value) ? "NaN" : value > 0 ? "Infinity" : "-Infinity");
+    }
+  }
+  return out;
+}
+
 void write_scene(const fs::path& directory, std::size_t n, const SceneRows& scene, const SceneModel& model) {
   const fs::path folder = directory / "audit";
   fs::create_directories(folder);
@@ -162,6 +160,8 @@ void write_scene(const fs::path& directory, std::size_t n, const SceneRows& scen
   FullTensors rows = scene.rows.tensors;
   std::erase_if(rows, [](const auto& entry) { return entry.second.rows.empty(); });
   write_full_tensors(folder / (stem + ".safetensors"), rows, model.n_heads, scene.tokens);
+  const KeptRows kept(scene.rows.capture, scene.rows.tensors);
+  const isolate::StageRow& at = scene.at.row;
   const Json document = {
       {"schema", 1},
       {"prompt", scene.at.prompt},
@@ -176,7 +176,7 @@ void write_scene(const fs::path& directory, std::size_t n, const SceneRows& scen
       {"model_hash", model.hash},
       {"tokens", scene.tokens},
       {"places", places_json(scene, rows)},
-      {"reread_row", reread_row(scene)},
+      {"reread_row", numbers_json(kept.reread(at.stage, at.layer, at.position))},
       {"substitution",
        {{"rows", scene.substitution.rows}, {"guilty", scene.substitution.guilty}, {"left", scene.substitution.left}}}};
   atomic_write_file(folder / (stem + ".json"), document.dump(1) + "\n");

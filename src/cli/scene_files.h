@@ -2,7 +2,8 @@
 #pragma once
 
 #include <filesystem>
-#include <functional>
+#include <nlohmann/json.hpp>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -23,6 +24,8 @@ struct StoredScene {
   SceneModel model;
 };
 
+/// Numbers, those that are not finite by name: "NaN", "Infinity", "-Infinity".
+nlohmann::ordered_json numbers_json(std::span<const double> values);
 /// Writes scene number `n` below `directory`.
 void write_scene(const std::filesystem::path& directory, std::size_t n, const SceneRows& scene, const SceneModel& model);
 /// All scenes of a run directory in the order of their numbers; none where it has no folder `audit`. Throws Error, one line,

@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <atomic>
 #include <chrono>
-#include <cmath>
 #include <exception>
 #include <map>
 #include <mutex>
@@ -26,7 +25,7 @@ namespace greta::cli {
 namespace {
 
 struct Options {
-  bool full = false, quick = false, json = false, list = false;
+  bool full = false, quick = false, json = false;
   int threads = 0;
   std::string only;
 };
@@ -54,34 +53,51 @@ struct JobScore {
   Score score;
   std::string kind;
   std::vector<Miss> misses;
-  bool idle = false, refused = false, healthy = false, blamed = false, not_agreed = false;
+  std::string skipped;  // why it was not judged: without effect, or not to be had
+  bool healthy = false, blamed = false, not_agreed = false;
 };
+
+/// A fault that depends on the model's numbers, and had no effect in this one.
+constexpr std::string_view kIdle = "idle";
+
+bool idle_as_foretold(const Job& job) {
+  return std::any_of(job.faults.begin(), job.faults.end(),
+                     [](const Planted& one) { return !reason_to_be_idle(one.plant, one.place, true).empty(); });
+}
 
 struct Card {
   Score total;
   std::map<std::string, Score> kinds;
-  std::vector<Miss> misses, false_alarms, not_agreed;
-  std::int64_t idle = 0, refused = 0, healthy = 0;
+  std::vector<Miss> misses, false_alarms, not_agreed, skipped;
+  std::int64_t healthy = 0, idle = 0, read_by_nobody = 0;
+  bool full = false;
   std::set<std::string> models, types;
   double seconds = 0, plant_seconds = 0;
 
   void add(const Job& job, JobScore&& one) {
-    models.insert(job.model->name);
-    types.insert(job.model->type);
-    idle += one.idle ? 1 : 0;
-    refused += one.refused ? 1 : 0;
-    if (one.idle || one.refused) return;
+    if (one.skipped == kIdle) {
+      ++idle;
+      return;
+    }
+    if (!one.skipped.empty()) return skipped.push_back({job.what(), std::move(one.skipped)});
+    if (!one.healthy) {
+      models.insert(job.model->name);
+      types.insert(job.model->type);
+    }
     total += one.score;
     if (!one.kind.empty()) kinds[one.kind] += one.score;
     for (Miss& miss : one.misses) (one.blamed ? false_alarms : one.not_agreed ? not_agreed : misses).push_back(std::move(miss));
     healthy += one.healthy ? 1 : 0;
   }
+  /// What the project holds itself to. A correct pair that is not judged whole is no false alarm, and no agreement either.
   bool passes() const {
     const auto at_least = [&](std::int64_t n, double share) {
       return static_cast<double>(n) >= share * static_cast<double>(total.above_noise());
     };
-    return total.planted > 0 && healthy > 0 && false_alarms.empty() && at_least(total.detected, 1) &&
-           at_least(total.located, 0.99) && at_least(total.confirmed, 0.95) && !at_least(total.wrong, 0.01 + 1e-12) &&
+    const bool enough = full ? total.planted >= 3000 && healthy >= 5000 && models.size() >= 3 && types.size() >= 5
+                             : total.planted > 0 && healthy > 0;
+    return enough && skipped.empty() && false_alarms.empty() && not_agreed.empty() && at_least(total.detected, 1) &&
+           at_least(total.located, 0.99) && at_least(total.confirmed, 0.95) && 100 * total.wrong <= total.above_noise() &&
            10 * total.below_noise <= total.planted;
   }
 };
@@ -116,18 +132,18 @@ const isolate::Cause* cause_at(const isolate::Cause& cause, const Planted& plant
   return nullptr;
 }
 
-/// One planted fault of a comparison that was judged.
-void score_fault(const Job& job, const Planted& planted, const isolate::Outcome& outcome, JobScore& out) {
+/// One planted fault of a comparison that was judged. `first`: it must be the headline; else it may stand beside it.
+void score_fault(const Job& job, const Planted& planted, bool first, const isolate::Outcome& outcome, JobScore& out) {
   const isolate::PromptOutcome& prompt = outcome.prompts[0];
   const auto miss = [&](std::string reason) { out.misses.push_back({job.what(), std::move(reason)}); };
   if (outcome.verdict() != isolate::Verdict::diverged)
     return miss(
         fmt::format("not detected: {} ({})", isolate::name(outcome.verdict()), isolate::name(outcome.judgement.reason)));
   ++out.score.detected;
-  const bool alone = job.faults.size() == 1;
-  const bool located = alone ? prompt.first && stands_at(*prompt.first, planted)
-                             : std::any_of(prompt.minimal.begin(), prompt.minimal.end(),
-                                           [&](const isolate::Mismatch& m) { return stands_at(m, planted); });
+  const isolate::Cause* cause = cause_at(outcome.cause, planted);
+  const bool in_minimal = std::any_of(prompt.minimal.begin(), prompt.minimal.end(),
+                                      [&](const isolate::Mismatch& m) { return stands_at(m, planted); });
+  const bool located = first ? prompt.first && stands_at(*prompt.first, planted) : in_minimal || cause != nullptr;
   if (!located) {
     const std::string where =
         prompt.first ? place_text(prompt.first->stage, prompt.first->layer, prompt.first->position) : "nowhere";
@@ -136,33 +152,47 @@ void score_fault(const Job& job, const Planted& planted, const isolate::Outcome&
                                        planted.plant.position_found(planted.place))));
   }
   ++out.score.located;
-  const isolate::Cause* cause = cause_at(outcome.cause, planted);
   if (cause == nullptr) return miss("no cause was searched at its place");
   const bool named = cause->state == isolate::CauseState::named;
-  const bool fits = is_right_name(planted.plant.kind, cause->name);
-  const bool agrees = outcome.cause.substitution && outcome.cause.substitution->agrees();
+  const bool fits = is_right_cause(planted.plant.text(planted.place), *cause);
   if (named && fits) ++out.score.named;
-  if (named && fits && agrees) {
+  if (named && fits && cause->confirmed) {
     ++out.score.confirmed;
-  } else if (named && !fits) {
-    ++out.score.wrong;
-    miss(fmt::format("wrong cause: {}", cause->text()));
   } else {
+    const bool agrees = outcome.cause.substitution && outcome.cause.substitution->agrees();
     miss(fmt::format("cause {}{}{}", isolate::name(cause->state), cause->name.empty() ? "" : ": " + cause->text(),
                      agrees ? "; its place is confirmed" : "; its place is not confirmed"));
   }
 }
 
+/// Names that fit none of the faults, wherever they stand.
+void count_wrong_names(const Job& job, const isolate::Outcome& outcome, JobScore& out) {
+  const auto check = [&](const isolate::Cause& cause) {
+    if (cause.state != isolate::CauseState::named) return;
+    const bool fits = std::any_of(job.faults.begin(), job.faults.end(),
+                                  [&](const Planted& one) { return is_right_cause(one.plant.text(one.place), cause); });
+    if (fits) return;
+    ++out.score.wrong;
+    out.misses.push_back({job.what(), fmt::format("wrong cause: {}", cause.text())});
+  };
+  check(outcome.cause);
+  for (const isolate::Cause& other : outcome.cause.others) check(other);
+}
+
 JobScore score_planted(const Job& job, const TrialResult& result, double noise) {
   JobScore out;
-  out.kind = job.faults.size() > 1 ? "two faults" : job.faults[0].plant.kind;
+  out.kind = job.dependent ? "two, dependent" : job.faults.size() > 1 ? "two, independent" : job.faults[0].plant.kind;
   out.score.planted = static_cast<std::int64_t>(job.faults.size());
+  count_wrong_names(job, result.outcome, out);
   if (result.logits <= noise) {
     out.score.below_noise = out.score.planted;
     if (result.outcome.verdict() == isolate::Verdict::diverged) out.score.below_noise_detected = out.score.planted;
     return out;
   }
-  for (const Planted& planted : job.faults) score_fault(job, planted, result.outcome, out);
+  for (std::size_t i = 0; i < job.faults.size(); ++i) {
+    const bool first = job.faults.size() == 1 || (job.dependent && i == 0);
+    score_fault(job, job.faults[i], first, result.outcome, out);
+  }
   return out;
 }
 
@@ -232,20 +262,23 @@ double since(std::chrono::steady_clock::time_point start) {
 Card make_card(const Options& options, int threads) {
   const auto start = std::chrono::steady_clock::now();
   ScoredModels models;
-  std::vector<Job> planted = planted_jobs(models, options.full), healthy = healthy_jobs(models, options.full);
+  Card card;
+  card.full = options.full;
+  std::vector<Job> planted = planted_jobs(models, options.full, card.read_by_nobody),
+                   healthy = healthy_jobs(models, options.full);
   if (!options.only.empty()) {
     std::erase_if(planted, [&](const Job& job) { return job.what().find(options.only) == std::string::npos; });
     std::erase_if(healthy, [&](const Job& job) { return job.what().find(options.only) == std::string::npos; });
   }
   const Noise noise = measure_noise(planted, threads);
-  Card card;
   std::vector<JobScore> scores(planted.size());
   const auto plants_start = std::chrono::steady_clock::now();
   in_parallel(planted.size(), threads, "planted faults", [&](std::size_t i, WeightHashes& weights) {
     const TrialResult result = run_trial(trial_of(planted[i]), weights);
-    scores[i].idle = result.idle;
-    scores[i].refused = !result.refused.empty();
-    if (!result.idle && result.refused.empty())
+    scores[i].skipped = result.refused;
+    if (result.idle)
+      scores[i].skipped = idle_as_foretold(planted[i]) ? std::string(kIdle) : "it changed nothing, which was not foretold";
+    if (scores[i].skipped.empty())
       scores[i] = score_planted(planted[i], result, noise.at({planted[i].model, planted[i].a.plan}));
   });
   card.plant_seconds = since(plants_start);
@@ -286,8 +319,9 @@ void print_text(const Card& card) {
   print_table(card);
   const Score& t = card.total;
   const std::int64_t n = t.above_noise();
-  fmt::print("\nplanted {} faults in {} models of {} weight types; {} more changed nothing, {} do not go with their model\n",
-             t.planted, card.models.size(), card.types.size(), card.idle, card.refused);
+  fmt::print(
+      "\nplanted {} faults in {} models of {} weight types; {} were not judged, {} places whose rows nobody reads left out\n",
+      t.planted, card.models.size(), card.types.size(), card.skipped.size(), card.read_by_nobody);
   fmt::print("below noise {} ({}), of which detected {}\n", t.below_noise, percent(t.below_noise, t.planted),
              t.below_noise_detected);
   fmt::print("of the other {}: detected {}, at the exact place {}, cause named and confirmed {}, a wrong cause named {}\n", n,
@@ -296,6 +330,7 @@ void print_text(const Card& card) {
              card.not_agreed.size());
   fmt::print("{:.0f} s, {:.3f} s a planted fault\n", card.seconds,
              card.plant_seconds / static_cast<double>(std::max<std::int64_t>(1, t.planted)));
+  print_list("not planted", card.skipped);
   print_list("misses", card.misses);
   print_list("false alarms", card.false_alarms);
   print_list("not judged whole", card.not_agreed);
@@ -324,8 +359,9 @@ void print_json(const Card& card) {
   document["passes"] = card.passes();
   document["models"] = card.models;
   document["weight_types"] = card.types;
-  document["idle"] = card.idle;
-  document["refused"] = card.refused;
+  document["idle_as_foretold"] = card.idle;
+  document["read_by_nobody"] = card.read_by_nobody;
+  document["not_planted"] = misses_json(card.skipped);
   Json kinds = Json::object();
   for (const auto& [kind, score] : card.kinds) kinds[kind] = score_json(score);
   document["kinds"] = kinds;

@@ -1,10 +1,10 @@
 #include "cli/scorecard_causes.h"
 
 #include <algorithm>
-#include <array>
+#include <cmath>
+#include <cstdlib>
+#include <string>
 #include <vector>
-
-#include "audit/cause_classes.h"
 
 namespace greta::cli {
 namespace {
@@ -28,9 +28,9 @@ const std::vector<Truth>& truths() {
       {"rope-theta", {"rope-theta"}},
       {"rope-factors-missing", {"rope-factors-missing"}},
       {"rope-twice", {"rope-twice"}},
-      {"rope-position", {"rope-position"}},
-      {"position-narrow", {"rope-position"}},
-      {"position-broadcast", {"rope-position"}},
+      {"rope-position", {"rope-position", "rope-missing"}},
+      {"position-narrow", {"rope-position", "rope-missing"}},  // a position of 0 turns nothing
+      {"position-broadcast", {"rope-position", "rope-missing"}},
       {"weight-transposed", {"weight-transposed"}},
       {"row-shifted", {"row-shifted"}},
       {"qk-permuted", {"rows-permuted"}},
@@ -50,8 +50,9 @@ const std::vector<Truth>& truths() {
       {"window-off-by-one", {"window"}},
       {"softcap-missing", {"softcap-missing"}},
       {"merge-empty-chunk", {"merge-empty-chunk"}},
-      {"kv-slot-shift", {"kv-slot-shift"}},
-      {"kv-wrong-layer", {"kv-wrong-layer"}},
+      {"kv-slot-shift", {"kv-slot-shift", "slot-unwritten"}},  // the row itself is not there; where it went may not be kept
+      {"kv-wrong-layer",
+       {"kv-wrong-layer", "kv-unwritten", "slot-unwritten", "slot-stale"}},  // the same, or empty slots are read
       {"kv-stale", {"slot-unwritten", "slot-stale"}},  // a slot that nothing was in before, and one that something was
       {"chunk-slot-map", {"kv-slot-shift"}},
       {"residual-missing", {"residual"}},
@@ -65,20 +66,57 @@ const std::vector<Truth>& truths() {
   return all;
 }
 
-bool is_class_of(const audit::CauseClass& one, std::string_view hypothesis) {
-  return std::find(one.members.begin(), one.members.end(), hypothesis) != one.members.end();
+std::string param(const isolate::Cause& cause, std::string_view key) {
+  for (const auto& [name, value] : cause.params)
+    if (name == key) return value;
+  return "";
+}
+
+/// The value of KEY=VALUE in a fault's text, or empty.
+std::string key_of(std::string_view fault, std::string_view key) {
+  const std::string start = ":" + std::string(key) + "=";
+  const std::size_t at = fault.find(start);
+  if (at == std::string_view::npos) return "";
+  const std::string_view rest = fault.substr(at + start.size());
+  return std::string(rest.substr(0, rest.find(':')));
+}
+
+/// A key of a kind and the parameter of a hypothesis that must say the same.
+struct SameValue {
+  std::string_view kind, key, hypothesis, param;
+  bool number = true;
+};
+constexpr SameValue kSame[]{
+    {"rmsnorm-epsilon", "eps", "epsilon", "eps"},     {"rope-theta", "theta", "rope-theta", "theta"},
+    {"row-shifted", "delta", "row-shifted", "delta"}, {"stale-input", "from", "input", "stage", false},
+    {"perturb", "index", "element", "first"},         {"residual-source", "from", "input", "stage", false}};
+
+bool same_values(std::string_view fault, std::string_view kind, const isolate::Cause& cause) {
+  for (const SameValue& one : kSame) {
+    const std::string planted = key_of(fault, one.key), found = param(cause, one.param);
+    if (one.kind != kind || one.hypothesis != cause.name || planted.empty() || found.empty()) continue;
+    if (!one.number) return planted == found;
+    const double a = std::atof(planted.c_str()), b = std::atof(found.c_str());
+    return std::fabs(a - b) <= 1e-3 * std::fabs(a);
+  }
+  return true;
+}
+
+/// Whether "A x=1 or B" has the hypothesis.
+bool lists(const std::string& one_of, std::string_view hypothesis) {
+  const std::string words = " or " + one_of + " ", wanted = " or " + std::string(hypothesis) + " ";
+  return words.find(wanted) != std::string::npos;
 }
 
 }  // namespace
 
-bool is_right_name(std::string_view kind, std::string_view name) {
+bool is_right_cause(std::string_view fault, const isolate::Cause& cause) {
+  const std::string_view kind = fault.substr(0, fault.find('@'));
   const auto found = std::find_if(truths().begin(), truths().end(), [&](const Truth& one) { return one.kind == kind; });
   if (found == truths().end()) return false;
+  const std::string one_of = param(cause, "one_of");
   return std::any_of(found->names.begin(), found->names.end(), [&](std::string_view own) {
-    if (audit::same_class(own, name)) return true;
-    const auto classes = audit::cause_classes();
-    return std::any_of(classes.begin(), classes.end(),
-                       [&](const audit::CauseClass& one) { return one.name == name && is_class_of(one, own); });
+    return one_of.empty() ? own == cause.name && same_values(fault, kind, cause) : lists(one_of, own);
   });
 }
 

@@ -70,7 +70,7 @@ class Thinner {
 };
 
 void add_plants(std::vector<Job>& jobs, const ScoredModel& model, const std::string& need, const std::string& plan,
-                std::size_t stride) {
+                std::size_t stride, std::int64_t& left_out) {
   Thinner thinner(stride);
   std::vector<Plant> plants = all_plants();
   if (need == "base") {
@@ -82,8 +82,11 @@ void add_plants(std::vector<Job>& jobs, const ScoredModel& model, const std::str
     const std::string used = plant.plan == "reference" ? plan : plant.plan;
     const int n_layers = model.model->config.n_layers;
     for (const PlantPlace& place : all_places(plant, static_cast<int>(model.prompt.size()), layers_of(model), n_layers)) {
-      if (!reason_to_be_idle(plant, place, false).empty() || read_by_nobody(plant, place)) continue;
-      if (!thinner.take()) continue;
+      if (!reason_to_be_idle(plant, place, false).empty() || !thinner.take()) continue;
+      if (read_by_nobody(plant, place)) {
+        ++left_out;
+        continue;
+      }
       jobs.push_back(job_of(model, used, {{plant, place}}));
     }
   }
@@ -94,21 +97,33 @@ bool by_an_ulp(const Plant& plant) {
          plant.keys.find("add=") == std::string::npos;
 }
 
-/// Two faults: one in the last layer at the first decoded position, one in layer 0 at the last. Neither can cause the other.
-void add_pairs(std::vector<Job>& jobs, const ScoredModel& model, std::size_t count) {
+/// Plants of the base model that may stand beside another: each acts on its own row only, and shows above rounding.
+std::vector<Plant> pair_plants() {
   std::vector<Plant> plants;
   for (const Plant& plant : all_plants())
     if (plant.model == "base" && plant.plan == "reference" && plant.in_process() && plant.chunk == 0 &&
         plant.found_at == nullptr && !once_per_token(plant.stage) && !plant.fixed_layer() && plant.either == nullptr &&
         plant.kind != "kv-slot-shift" && !by_an_ulp(plant) && plant.kind != "nan" && plant.kind != "rmsnorm-row-stride")
       plants.push_back(plant);
+  return plants;
+}
+
+/// Two faults. Independent: one in the last layer at the first decoded position, one in layer 0 at the last; neither can cause
+/// the other. Dependent: in layer 0 and layer 1 at one position, or in one layer at two; the second is found only beside the
+/// first.
+void add_pairs(std::vector<Job>& jobs, const ScoredModel& model, std::size_t count) {
+  const std::vector<Plant> plants = pair_plants();
   const int n = static_cast<int>(model.prompt.size()), n_layers = model.model->config.n_layers;
-  const PlantPlace late{false, n_layers - 1, n - 1, n - 1, n_layers}, early{false, 0, n + 1, n + 1, n_layers};
+  const auto at = [&](int layer, int position) { return PlantPlace{false, layer, position, position, n_layers}; };
+  const std::pair<PlantPlace, PlantPlace> kPlaces[]{
+      {at(n_layers - 1, n - 1), at(0, n + 1)}, {at(0, n - 1), at(1, n - 1)}, {at(1, n - 1), at(1, n)}};
   for (std::size_t i = 0, taken = 0; i < 4 * count && taken < count; ++i) {
     const Plant &p = plants[i % plants.size()], &q = plants[(i * 7 + i / plants.size() + 3) % plants.size()];
+    const auto& [first, second] = kPlaces[taken % std::size(kPlaces)];
     if (p.kind == q.kind && p.keys == q.keys) continue;
-    if (!reason_to_be_idle(p, late, false).empty() || !reason_to_be_idle(q, early, false).empty()) continue;
-    jobs.push_back(job_of(model, "reference", {{p, late}, {q, early}}));
+    if (!reason_to_be_idle(p, first, false).empty() || !reason_to_be_idle(q, second, false).empty()) continue;
+    jobs.push_back(job_of(model, "reference", {{p, first}, {q, second}}));
+    jobs.back().dependent = taken % std::size(kPlaces) > 0;
     ++taken;
   }
 }
@@ -160,6 +175,8 @@ void add_healthy(std::vector<Job>& jobs, const ScoredModel& model, const std::ve
       job.model = &model;
       job.a = arm(pair.a);
       job.b = arm(pair.b);
+      // Arm B prefills all but the last token: a chunk of as many rows is no chunk.
+      if (length > 0 && std::max(job.a.chunk.value_or(0), job.b.chunk.value_or(0)) >= static_cast<int>(length) - 1) continue;
       job.prompt_tokens = length;
       jobs.push_back(std::move(job));
     }
@@ -180,26 +197,27 @@ std::string Job::what() const {
   return out;
 }
 
-std::vector<Job> planted_jobs(ScoredModels& models, bool full) {
+std::vector<Job> planted_jobs(ScoredModels& models, bool full, std::int64_t& left_out) {
   std::vector<Job> jobs;
   const std::vector<std::string> needs{"untied", "q8_0",  "q4_1",   "q4_k",   "q6_k",
                                        "qwen2",  "qwen3", "gemma2", "window", "factors"};
   if (!full) {
-    add_plants(jobs, models.tiny("f32"), "base", "reference", 11);
-    add_plants(jobs, models.tiny("q4_k"), "base", "reference", 67);
-    add_plants(jobs, models.demo(), "base", "reference", 67);
-    for (const std::string& need : needs) add_plants(jobs, models.with(need), need, "reference", 13);
+    add_plants(jobs, models.tiny("f32"), "base", "reference", 11, left_out);
+    add_plants(jobs, models.tiny("q4_k"), "base", "reference", 67, left_out);
+    add_plants(jobs, models.demo(), "base", "reference", 67, left_out);
+    for (const std::string& need : needs) add_plants(jobs, models.with(need), need, "reference", 13, left_out);
     add_pairs(jobs, models.tiny("f32"), 6);
     return jobs;
   }
-  add_plants(jobs, models.demo(), "base", "reference", 1);
-  add_plants(jobs, models.tiny("f32"), "base", "reference", 1);
+  add_plants(jobs, models.demo(), "base", "reference", 1, left_out);
+  add_plants(jobs, models.tiny("f32"), "base", "reference", 1, left_out);
   for (const char* type : {"f16", "bf16", "q8_0", "q4_0", "q5_1", "q4_k", "q6_k", "iq4_nl"})
-    add_plants(jobs, models.tiny(type), "base", "reference", 4);
-  for (const char* type : {"q8_0", "q4_k"}) add_plants(jobs, models.tiny(type), "base", "q8", 4);
-  add_plants(jobs, models.tiny("f32"), "base", "float64", 4);
-  for (const std::string& need : needs) add_plants(jobs, models.with(need), need, "reference", 1);
-  for (const char* need : {"qwen2", "qwen3", "gemma2", "window"}) add_plants(jobs, models.with(need), "base", "reference", 7);
+    add_plants(jobs, models.tiny(type), "base", "reference", 4, left_out);
+  for (const char* type : {"q8_0", "q4_k"}) add_plants(jobs, models.tiny(type), "base", "q8", 4, left_out);
+  add_plants(jobs, models.tiny("f32"), "base", "float64", 4, left_out);
+  for (const std::string& need : needs) add_plants(jobs, models.with(need), need, "reference", 1, left_out);
+  for (const char* need : {"qwen2", "qwen3", "gemma2", "window"})
+    add_plants(jobs, models.with(need), "base", "reference", 7, left_out);
   add_pairs(jobs, models.tiny("f32"), 100);
   add_pairs(jobs, models.demo(), 40);
   return jobs;
@@ -222,8 +240,9 @@ std::vector<Job> healthy_jobs(ScoredModels& models, bool full) {
   }
   for (const char* type : {"f32", "f16", "bf16", "q8_0", "q4_0", "q4_1", "q5_0", "q5_1", "q2_k", "q3_k", "q4_k", "q5_k", "q6_k",
                            "iq4_nl", "iq4_xs"})
-    add(models.tiny(type), {2, 4, 6, 9, 13});
-  for (const char* need : {"qwen2", "qwen3", "gemma2", "window", "factors", "untied"}) add(models.with(need), {3, 5, 8, 13});
+    add(models.tiny(type), {3, 4, 5, 7, 9, 11, 13});
+  for (const char* need : {"qwen2", "qwen3", "gemma2", "window", "factors", "untied"})
+    add(models.with(need), {3, 5, 8, 10, 13});
   add(models.demo(), {3, 7, 13});
   return jobs;
 }

@@ -1,7 +1,7 @@
 // What the scorecard tries: planted faults, single and in pairs, and correct pairs of arms that must not be blamed.
 #pragma once
 
-#include <optional>
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -19,7 +19,8 @@ struct Planted {
 
 struct Job {
   const ScoredModel* model = nullptr;
-  std::vector<Planted> faults;  // one, or two of which neither explains the other; none: a correct pair of arms
+  std::vector<Planted> faults;  // one, or two; none: a correct pair of arms
+  bool dependent = false;       // of two, the second lies downstream of the first
   ArmOptions a, b;
   std::size_t prompt_tokens = 0;  // of the model's prompt; 0: all
   bool shift = false;
@@ -28,7 +29,9 @@ struct Job {
 };
 
 /// Every kind of fault over layers, positions, phases, strengths, models, weight types and plans; about 150 (quick) or 5,000.
-std::vector<Job> planted_jobs(ScoredModels& models, bool full);
+/// Places whose rows nobody reads (the last layer's prefill rows but for K and V: no logits come of them) are left out and
+/// counted.
+std::vector<Job> planted_jobs(ScoredModels& models, bool full, std::int64_t& read_by_nobody);
 /// Pairs of routes, KV types, threads, chunks, batches and instruction sets; about 100 (quick) or 5,000 and more.
 std::vector<Job> healthy_jobs(ScoredModels& models, bool full);
 /// At least 20 correct pairs of routes of the plan: their largest spread of logits is the noise.

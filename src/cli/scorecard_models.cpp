@@ -84,10 +84,4 @@ const ScoredModel& ScoredModels::with(const std::string& need) {
   return dtype_from_name(need) ? tiny(need) : made(need, "f32", need);
 }
 
-std::vector<const ScoredModel*> ScoredModels::all() const {
-  std::vector<const ScoredModel*> out;
-  for (const auto& [name, model] : models_) out.push_back(&model);
-  return out;
-}
-
 }  // namespace greta::cli

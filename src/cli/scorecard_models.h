@@ -34,8 +34,6 @@ class ScoredModels {
   const ScoredModel& tiny(const std::string& type);
   /// What a plant's `model` asks for (fault/plants.h); not "base".
   const ScoredModel& with(const std::string& need);
-  /// All made so far, in the order of their names.
-  std::vector<const ScoredModel*> all() const;
 
  private:
   const ScoredModel& made(const std::string& name, const std::string& type, const std::string& architecture);

@@ -60,7 +60,15 @@ std::vector<int> SubstitutingOps::positions(Stage stage, int layer) const {
   return out;
 }
 
+/// Rows of layers that this call has left behind are dropped; KV slots are read by later calls too.
 SubstitutingOps::Kept& SubstitutingOps::kept(const OpSite& site, OpKind op, DType dtype) {
+  if (site.layer != layer_) {
+    layer_ = site.layer;
+    std::erase_if(kept_, [&](const auto& entry) {
+      const auto [layer, stage] = entry.first;
+      return !is_slots(stage) && layer != site.layer && layer != site.layer - 1;
+    });
+  }
   Kept& place = kept_[{site.layer, site.stage}];
   place.dtype = dtype;
   place.op = op;
@@ -134,6 +142,7 @@ void SubstitutingOps::rope(const OpSite& site, const TensorView& x, const RopePa
 
 void SubstitutingOps::qk(const OpSite& site, const TensorView& q, const AttentionParams& params, KvView& kv, TensorView out) {
   inner_.qk(site, q, params, kv, out);
+  keep_earlier_slots(site, KvPart::k, kv);
   after(site, OpKind::qk, out);
 }
 
@@ -145,6 +154,7 @@ void SubstitutingOps::softmax(const OpSite& site, const TensorView& scores, cons
 void SubstitutingOps::pv(const OpSite& site, const TensorView& probs, const AttentionParams& params, KvView& kv,
                          TensorView out) {
   inner_.pv(site, probs, params, kv, out);
+  keep_earlier_slots(site, KvPart::v, kv);
   after(site, OpKind::pv, out);
 }
 
@@ -167,6 +177,23 @@ void SubstitutingOps::softcap(const OpSite& site, const TensorView& x, double ca
 void SubstitutingOps::quantize(const OpSite& site, const TensorView& x, TensorView out) {
   inner_.quantize(site, x, out);
   after(site, OpKind::quantize, out);
+}
+
+/// Slots that were filled before the substitution began, as attention finds them.
+void SubstitutingOps::keep_earlier_slots(const OpSite& site, KvPart part, KvView& kv) {
+  if (!watches(site.layer)) return;
+  Kept& place = kept_[{site.layer, part == KvPart::k ? Stage::k_cache : Stage::v_cache}];
+  place.dtype = kv.dtype();
+  place.op = OpKind::kv_write;
+  int last = -1;
+  for (const RowId& row : site.rows)
+    if (row.seq == 0) last = std::max(last, row.position);
+  for (int p = 0; p <= last; ++p) {
+    std::vector<double>& values = place.rows[p];
+    if (!values.empty()) continue;
+    values.resize(static_cast<std::size_t>(kv.width()));
+    widen_row(kv.dtype(), kv.read_slot(part, site.layer, {0, p}), kv.width(), values.data());
+  }
 }
 
 /// Slots of earlier positions that are chosen and are not what was written there.

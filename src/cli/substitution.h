@@ -71,6 +71,7 @@ class SubstitutingOps final : public Ops, private audit::Rows {
   void after(const OpSite& site, OpKind op, const TensorView& out);
   void put_right(const OpSite& site, const TensorView& out, std::int64_t r);
   void keep(const OpSite& site, const TensorView& out, std::int64_t r);
+  void keep_earlier_slots(const OpSite& site, KvPart part, KvView& kv);
   void restore_slots(const OpSite& site, KvPart part, KvView& kv);
   Kept& kept(const OpSite& site, OpKind op, DType dtype);
 
@@ -86,6 +87,7 @@ class SubstitutingOps final : public Ops, private audit::Rows {
       handed_;  // what hand-overs with chosen rows give, in turn: one may be the next one's input
   std::size_t turn_ = 0;
   std::int64_t left_ = 0;
+  int layer_ = -1;  // of the last call
 };
 
 }  // namespace greta::cli

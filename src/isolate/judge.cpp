@@ -253,6 +253,7 @@ PromptOutcome judge_prompt(Case& one, const ExperimentSpec& spec, const RunInfo&
     if (local && aligned && !prompt.bit_equality_claimed && !one.comparison.mismatches.empty()) {
       prompt.local = local(prompt.id);
       if (prompt.local) describe_guilty(one, prompt);
+      if (prompt.local) prompt.gains = gains(pair.a, pair.b, std::max(0, prompt.n_tokens - 1));
     }
     prompt.judgement = aligned ? judge_aligned(one, prompt.local, run) : judge_as_designed(one, run);
     if (prompt.judgement.reason == Reason::within_bounds ||

@@ -9,6 +9,7 @@
 
 #include "isolate/controls.h"
 #include "isolate/experiment.h"
+#include "isolate/gain.h"
 #include "isolate/local.h"
 #include "isolate/metrics.h"
 #include "isolate/severity.h"
@@ -144,6 +145,7 @@ struct PromptOutcome {
   std::vector<std::int32_t> schedule_a, schedule_b;  // as recorded
   std::int64_t kv_slots_read = 0;                    // by decode0, written in earlier steps
   std::optional<Severity> severity;                  // of the difference, for the tokens sampled
+  std::vector<StageGain> gains;                      // of inherited error, at decode0; where `local` is
   std::optional<LocalPair> local;                    // where the arms are not bit-equal and could be judged op by op
 };
 

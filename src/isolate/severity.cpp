@@ -28,6 +28,7 @@ std::optional<Severity> severity(const Capture& a, const Capture& b) {
   for (const LogitsRecord& one : a.logits) tops.emplace(one.position, &one);
   Severity out;
   double sum = 0;
+  int counted = 0;  // of which the risk is known
   for (const LogitsRecord& of_b : b.logits) {
     const auto of_a = tops.find(of_b.position);
     if (of_a == tops.end()) continue;
@@ -35,6 +36,7 @@ std::optional<Severity> severity(const Capture& a, const Capture& b) {
     if (of_a->second->top1_id != of_b.top1_id) {
       ++out.flips;
       sum += 1;
+      ++counted;
       if (out.first_flip < 0 || of_b.position < out.first_flip) out.first_flip = of_b.position;
       continue;
     }
@@ -45,12 +47,13 @@ std::optional<Severity> severity(const Capture& a, const Capture& b) {
     if (!std::isfinite(rms)) continue;
     const double risk = flip_risk(of_a->second->top1_logit - of_a->second->top2_logit, rms);
     sum += risk;
+    ++counted;
     if (out.riskiest >= 0 && risk <= out.largest_risk) continue;
     out.largest_risk = risk;
     out.riskiest = of_b.position;
   }
   if (out.positions == 0) return std::nullopt;
-  out.mean_risk = sum / out.positions;
+  out.mean_risk = counted == 0 ? 0 : sum / counted;
   return out;
 }
 

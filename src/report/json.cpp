@@ -5,7 +5,7 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 
-#include "audit/bucket.h"
+#include "report/words.h"
 
 namespace greta::report {
 namespace {
@@ -92,6 +92,13 @@ Json severity_json(const isolate::Severity& s) {
           {"mean_risk", s.mean_risk}};
 }
 
+Json gains_json(const std::vector<isolate::StageGain>& gains) {
+  Json out = Json::array();
+  for (const isolate::StageGain& one : gains)
+    out.push_back({{"stage", name(one.stage)}, {"rel", one.rel}, {"gain", one.gain}, {"layers", one.layers}});
+  return out;
+}
+
 Json prompt_json(const Outcome& outcome, const PromptOutcome& prompt) {
   Json minimal = Json::array();
   for (const Mismatch& mismatch : prompt.minimal) minimal.push_back(mismatch_json(mismatch));
@@ -104,6 +111,7 @@ Json prompt_json(const Outcome& outcome, const PromptOutcome& prompt) {
           {"table", table_json(outcome, prompt)},
           {"top1", {{"a", or_null(prompt.table.prefill_last_top1)}, {"b", or_null(prompt.table.decode0_top1)}}},
           {"severity", prompt.severity ? severity_json(*prompt.severity) : Json()},
+          {"gains", gains_json(prompt.gains)},
           {"gap", prompt.top_a ? number(prompt.top_a->gap()) : Json()},
           {"local", prompt.local ? Json{{"a", local_json(prompt.local->a)}, {"b", local_json(prompt.local->b)}} : Json()}};
 }
@@ -136,7 +144,7 @@ Json cause_json(const isolate::Cause& cause) {
 }  // namespace
 
 std::string audit_json(const isolate::Cause& cause) {
-  const Json document = {{"schema", 1}, {"bucket", audit::name(audit::bucket_of(cause.name))}, {"cause", cause_json(cause)}};
+  const Json document = {{"schema", 1}, {"bucket", bucket(cause)}, {"cause", cause_json(cause)}};
   return document.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
 }
 

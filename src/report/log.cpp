@@ -63,6 +63,9 @@ std::string prompt_log(const Outcome& outcome, const PromptOutcome& prompt) {
                            row.position, row.step, row.what);
     }
   }
+  for (const isolate::StageGain& one : prompt.gains)
+    out += fmt::format("inherited: {:<13} relative RMS {:.3e}, {:.3g} times its input's (medians over {} layers)\n",
+                       name(one.stage), one.rel, one.gain, one.layers);
   out += fmt::format("thresholds: slice MAE {}, relative RMS {}\n", outcome.experiment.thresholds.mae,
                      outcome.experiment.thresholds.rel);
   const auto& keys = prompt.keys;

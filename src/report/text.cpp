@@ -4,7 +4,6 @@
 
 #include <algorithm>
 
-#include "audit/bucket.h"
 #include "report/words.h"
 
 namespace greta::report {
@@ -110,7 +109,7 @@ std::string severity_line(const PromptOutcome& prompt) {
   if (!prompt.severity || (prompt.severity->flips == 0 && prompt.severity->largest_risk == 0)) return "";
   const isolate::Severity& s = *prompt.severity;
   std::string out = fmt::format("severity    {}: the top-1 differs at {} of {} positions", prompt.id, s.flips, s.positions);
-  if (s.riskiest >= 0)
+  if (s.largest_risk > 0)
     out += fmt::format("; of the others position {} is the likeliest to flip ({:.2g})", s.riskiest, s.largest_risk);
   return out + "\n";
 }
@@ -170,7 +169,7 @@ std::string text(const Outcome& outcome) {
 std::string audit_text(const isolate::Cause& cause) {
   if (cause.state == isolate::CauseState::none) return "cause       NONE: the arms agree\n";
   std::string out = cause_lines(cause);
-  out += fmt::format("bucket      {}\n", audit::name(audit::bucket_of(cause.name)));
+  out += fmt::format("bucket      {}\n", bucket(cause));
   if (!cause.candidates.empty()) out += "candidates\n";
   for (const std::string& candidate : cause.candidates) out += fmt::format("            {}\n", candidate);
   return out;

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "audit/bucket.h"
 #include "report/explanations_es.h"
 #include "report/say.h"
 
@@ -150,19 +151,27 @@ std::string collapse(const isolate::Outcome& outcome, Language language) {
              "No collapse: {} of {} prompts give token {} at `decode0`.", found.rows, measured, found.id);
 }
 
+std::string bucket(const isolate::Cause& cause) {
+  if (cause.state == isolate::CauseState::none) return std::string(audit::name(audit::Bucket::none));
+  if (cause.state != isolate::CauseState::named) return "unknown";
+  return std::string(audit::name(audit::bucket_of(cause.name)));
+}
+
 std::string confirmation(const isolate::Cause& cause, Language language) {
   if (!cause.substitution || cause.substitution->rows == 0) return "";
   const isolate::Substitution& run = *cause.substitution;
   const bool es = language == Language::spanish;
+  const auto rows = [es](std::int64_t n) {
+    return es ? fmt::format("{} {}", n, n == 1 ? "fila" : "filas") : fmt::format("{} {}", n, n == 1 ? "row" : "rows");
+  };
   if (run.agrees())
-    return say(es, "con los valores correctos en {} filas, puestos a través de las operaciones, el brazo coincide",
-               "with the right values in {} rows, put there through the ops, the arm agrees", run.rows);
+    return say(
+        es, "con los valores correctos en {}, puestos a través de las operaciones, ninguna fila de los brazos sale de su cota",
+        "with the right values in {}, put there through the ops, no row of the arms is beyond its bound", rows(run.rows));
   return say(
-      es,
-      "con los valores correctos en {} filas el brazo no coincide aún: {} filas siguen fuera de su cota y {} no se juzgaron",
-      "with the right values in {} rows the arm does not agree yet: {} rows are still beyond their bounds and {} were not "
-      "judged",
-      run.rows, run.guilty, run.left);
+      es, "con los valores correctos en {} los brazos aún no coinciden: siguen fuera de su cota {}, y no se pudieron juzgar {}",
+      "with the right values in {} the arms do not agree yet: {} still beyond their bounds, {} not judged", rows(run.rows),
+      rows(run.guilty), rows(run.left));
 }
 
 std::string controls(const isolate::Outcome& outcome, Language language) {

@@ -29,6 +29,8 @@ std::string explanation(isolate::Reason reason, Language language);
 std::string collapse(const isolate::Outcome& outcome, Language language);
 /// What became of the arm that was run again with right values in its guilty rows; empty where that was not done.
 std::string confirmation(const isolate::Cause& cause, Language language);
+/// The bucket of the report B3.42: NONE where nothing diverged, `unknown` where no cause is named.
+std::string bucket(const isolate::Cause& cause);
 /// How many controls were found, how they were planted, and the first that was not.
 std::string controls(const isolate::Outcome& outcome, Language language);
 
