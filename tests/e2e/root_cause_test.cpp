@@ -61,7 +61,7 @@ TEST_F(RootCause, TheOriginalCaseIsNamedAndConfirmed) {
   const CommandResult audit = greta({"audit", last_.string()});
   EXPECT_EQ(audit.exit_code, 1);
   EXPECT_THAT(audit.out, HasSubstr("A_input_selection"));
-  EXPECT_THAT(audit.out, HasSubstr("the arm agrees"));
+  EXPECT_THAT(audit.out, HasSubstr("no row of the arms is beyond its bound"));
 }
 
 /// The place is confirmed though no hypothesis describes what happens there.
@@ -90,15 +90,47 @@ TEST_F(RootCause, ASlotOfAnEarlierPositionIsNamed) {
   EXPECT_EQ(found["at"]["position"], 3);
 }
 
+/// The prompt has 12 tokens in the demo model's vocabulary.
 TEST_F(RootCause, TwoIndependentOnesAreBothNamed) {
   const Json found =
-      cause(synth({}), {"--span", "3", "--fault", "rmsnorm-epsilon@decode:layer=2:stage=ffn_norm:eps=0.01:position=12",
-                        "--fault", "rope-pairing@decode:layer=0:stage=k_rope:position=14", "--prompt", "Once upon a "});
+      cause(kDemo, {"--span", "3", "--fault", "rmsnorm-epsilon@decode:layer=7:stage=ffn_norm:eps=0.01:position=12", "--fault",
+                    "rope-pairing@decode:layer=0:stage=k_rope:position=14"});
   EXPECT_EQ(found["name"], "epsilon") << found.dump();
   ASSERT_EQ(found["others"].size(), 1) << found.dump();
   EXPECT_EQ(found["others"][0]["name"], "rope-pairing");
   EXPECT_EQ(found["others"][0]["at"]["position"], 14);
+  EXPECT_EQ(found["others"][0]["confirmed"], true);
   EXPECT_EQ(found["substitution"]["agrees"], true);
+}
+
+/// What lies downstream of a mismatch, or in the same layer at another position, or in the other arm, is not passed over
+/// because the first bug was found: it has a cause of its own.
+TEST_F(RootCause, ASecondBugIsNotHiddenByTheFirst) {
+  const Json downstream = cause(kDemo, {"--fault", "rmsnorm-epsilon@decode:layer=1:stage=ffn_norm:eps=0.01", "--fault",
+                                        "weight-transposed@decode:layer=5:stage=q"});
+  EXPECT_EQ(downstream["name"], "epsilon") << downstream.dump();
+  ASSERT_EQ(downstream["others"].size(), 1) << downstream.dump();
+  EXPECT_EQ(downstream["others"][0]["name"], "weight-transposed");
+  const Json beside =
+      cause(kDemo, {"--span", "4", "--fault", "rmsnorm-epsilon@decode:layer=1:stage=ffn_norm:eps=0.01:position=12", "--fault",
+                    "layernorm-for-rmsnorm@decode:layer=1:stage=ffn_norm:position=14"});
+  EXPECT_EQ(beside["name"], "epsilon") << beside.dump();
+  ASSERT_EQ(beside["others"].size(), 1) << beside.dump();
+  EXPECT_EQ(beside["others"][0]["name"], "mean-subtracted");
+  const Json both_arms = cause(kDemo, {"--arm-a", "fault=weight-transposed@any:layer=1:stage=q", "--fault",
+                                       "rmsnorm-epsilon@decode:layer=2:stage=ffn_norm:eps=0.01"});
+  EXPECT_EQ(both_arms["name"], "weight-transposed") << both_arms.dump();
+  EXPECT_EQ(both_arms["at"]["arm"], "a");
+  ASSERT_EQ(both_arms["others"].size(), 1) << both_arms.dump();
+  EXPECT_EQ(both_arms["others"][0]["name"], "epsilon");
+  EXPECT_EQ(both_arms["others"][0]["at"]["arm"], "b");
+}
+
+/// Rows after a context shift read slots that were filled before it.
+TEST_F(RootCause, AFaultAfterAContextShiftIsConfirmed) {
+  const Json found = cause(kDemo, {"--shift", "1:2", "--fault", "softmax-scale@decode:layer=1"});
+  EXPECT_EQ(found["name"], "softmax-scale") << found.dump();
+  EXPECT_EQ(found["at"]["layer"], 1);
 }
 
 /// Scores of nearly zero leave the softmax flat, so that a wrong Q shows as very little: where attn_out alone is compared, the
@@ -204,6 +236,8 @@ TEST_F(RootCause, TheNormsReportSaysWhatEachArmWasGiven) {
               HasSubstr("\tfalse\tf32\tf32\tC_weight_layout\n"));
   EXPECT_THAT(row_of({"--fault", "layernorm-for-rmsnorm@decode:layer=0:stage=ffn_norm"}), HasSubstr("\tB_norm_stats\n"));
   EXPECT_THAT(row_of({"--fault", "perturb@decode:layer=0:stage=ffn_norm:add=0.1"}), HasSubstr("\tD_kernel_math\n"));
+  EXPECT_THAT(row_of({"--arm-b", "route.rmsnorm=float64"}), HasSubstr("\tNONE\n"));  // other bits, and both right
+  EXPECT_THAT(row_of({"--fault", "weight-transposed@decode:layer=1:stage=q"}), HasSubstr("\tNONE\n"));  // no norm's doing
   EXPECT_THAT(row_of({}), HasSubstr("prompt\t0.0\t0.0\t0.0\ttrue\t0.0\t0.0\ttrue\ttrue\ttrue\tf32\tf32\tNONE\n"));
 }
 

@@ -5,6 +5,8 @@
 
 #include <algorithm>
 
+#include "trace/fingerprint.h"
+
 namespace greta::isolate {
 namespace {
 

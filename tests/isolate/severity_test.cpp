@@ -5,6 +5,8 @@
 
 #include <cmath>
 
+#include "trace/fingerprint.h"
+
 namespace greta::isolate {
 namespace {
 
