@@ -34,7 +34,7 @@ class Collector {
   }
   LoadedCaptures finish() {
     for (LoadedPair& pair : out.pairs)
-      if (pair.a && pair.b) unify_layer_counts(*pair.a, *pair.b);
+      if (pair.a && pair.b && (pair.a->foreign || pair.b->foreign)) unify_layer_counts(*pair.a, *pair.b);
     return std::move(out);
   }
 
