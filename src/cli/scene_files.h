@@ -21,6 +21,7 @@ struct SceneModel {
 struct StoredScene {
   SceneRows scene;
   SceneModel model;
+  std::filesystem::path source;  // its .json
 };
 
 /// Writes scene number `n` below `directory`.

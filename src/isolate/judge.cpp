@@ -312,7 +312,8 @@ Judgement over_all(const Outcome& outcome) {
   }
   const Judgement judgement = {worst->judgement.reason, worst->id + ": " + worst->judgement.detail};
   const Verdict verdict = judgement.verdict();
-  if (verdict == Verdict::diverged || verdict == Verdict::expected_drift) return judgement;
+  // What is vacuous already says why; its controls are lost to the same NaN or zeros.
+  if (verdict == Verdict::diverged || verdict == Verdict::vacuous || verdict == Verdict::expected_drift) return judgement;
   for (const ControlResult& control : outcome.controls)
     if (!control.found)
       return {Reason::control_not_found,

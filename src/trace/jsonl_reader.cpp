@@ -46,6 +46,7 @@ class IssueList {
     issues_.push_back({kind, file_, line, 1, std::move(what)});
   }
   std::vector<Issue> take() { return std::move(issues_); }
+  const std::string& file() const { return file_; }
 
  private:
   std::string file_;
@@ -312,9 +313,9 @@ bool JsonlReader::whole_but_reordered() const {
 
 JsonlContents JsonlReader::finish() {
   if (open_ && !torn_) broken_.push_back({number_, "the file ends before the end line that its header announced"});
+  bool reordered = false;
   if (!broken_.empty() && whole_but_reordered()) {
-    issues_.add(IssueKind::reordered, broken_.front().line,
-                "every line of the file is there, in another order than it was written");
+    reordered = true;
   } else {
     for (Broken& one : broken_) issues_.add(IssueKind::torn, one.line, std::move(one.what));
   }
@@ -333,6 +334,9 @@ JsonlContents JsonlReader::finish() {
     for (StageRecord& record : capture.records)
       if (once_per_token(record.stage)) record.layer = capture.n_layers;
   std::vector<Issue> issues = issues_.take();
+  if (reordered)  // of the file as a whole: before the many duplicates that there may be
+    issues.insert(issues.begin(), {IssueKind::reordered, issues_.file(), 0, 1,
+                                   "every line of the file is there, in another order than it was written"});
   const bool ours = end_lines_ > 0 || std::any_of(header_line_.begin(), header_line_.end(), [](auto line) { return line > 0; });
   for (Issue& one : issues) one.ours = ours;
   return {std::move(captures_), std::move(issues), lines_};
