@@ -404,6 +404,13 @@ TEST_F(BadScene, SpoiledScenesAreRefusedInOneLine) {
       rows.replace(at, from.size(), to);
     };
   };
+  // What the guilty norm reads, 13 rows of 256, as one row: its gain ends long before.
+  const Alter wide_input = [](std::string&, std::string& rows) {
+    const std::string shape = "[13,256]";
+    const std::size_t at = rows.find(shape, rows.find("\"1.x_after_attn\""));
+    ASSERT_NE(at, std::string::npos);
+    rows.replace(at, shape.size(), "[1,3328]");
+  };
   const std::vector<std::pair<Alter, std::vector<std::string>>> cases{
       {[](std::string& json, std::string&) { json.resize(json.size() / 2); }, {"000_prompt.json"}},
       {[](std::string& json, std::string&) { json[json.size() / 3] = '\x01'; }, {"000_prompt.json"}},
@@ -411,6 +418,7 @@ TEST_F(BadScene, SpoiledScenesAreRefusedInOneLine) {
       {[](std::string&, std::string& rows) { rows[6] = '\x7f'; }, {"000_prompt.safetensors", "a header of "}},
       {[](std::string&, std::string& rows) { rows.clear(); }, {"000_prompt.safetensors", "0 bytes"}},
       {header("\"shape\":[", "\"shape\":9"), {"000_prompt.safetensors"}},
+      {wide_input, {"000_prompt.json", "x_after_attn layer 1 position 0 has 3328 elements, wanted 256"}},
       {header("\"0.x_in\"", "\"9.x_in\""), {"000_prompt.safetensors", "9.x_in", "layer"}},
       {header("\"0.q\"", "\"0.k\""), {"000_prompt"}},
       {header("\"1.x_after_attn\"", "\"1.ffn_gate\"    "), {"000_prompt"}},
