@@ -241,6 +241,18 @@ TEST_F(BadCapture, CutLinesAreANamedRefusal) {
   }
 }
 
+TEST_F(BadCapture, WhatIsNoCaptureIsRefusedInOneLine) {
+  write_file(path("empty.jsonl"), "");
+  write_file(path("zeros.jsonl"), std::string(1 << 20, '\0'));
+  for (const std::string& other :
+       {path("empty.jsonl"), path("zeros.jsonl"), model("f32"), path("nowhere"), std::string("/dev/zero")}) {
+    const CommandResult result = greta({"compare", run("f32"), other});
+    EXPECT_EQ(result.exit_code, 2) << other << "\n" << result.err;
+    EXPECT_EQ(lines_of(result.err).size(), 1u) << result.err;
+    EXPECT_TRUE(one_line_holds(result.err, {other})) << result.err;
+  }
+}
+
 TEST_F(BadCapture, AlteredRowsAreNamed) {
   const Lines lines = trace_of("f32");
   const auto nan = [](Json& row) {
@@ -322,7 +334,7 @@ TEST_F(BadCapture, HeadersWithoutHashesAreRead) {
   EXPECT_TRUE(one_line_holds(other.err, {"weights that both arms read differ"})) << other.err;
 }
 
-class BadScene : public BadCapture {
+class SceneBadInput : public BadCapture {
  protected:
   static std::string stripped(const std::string& from, const std::string& name) {
     const fs::path to = path(name);
@@ -355,7 +367,7 @@ class BadScene : public BadCapture {
   }
 };
 
-TEST_F(BadScene, ARunWithoutItsNameAndEveryWordOfTheFaultGivesTheSameAudit) {
+TEST_F(SceneBadInput, ARunWithoutItsNameAndEveryWordOfTheFaultGivesTheSameAudit) {
   const CommandResult before = greta({"audit", run("faulty"), "--json"});
   ASSERT_EQ(before.exit_code, 1) << before.err;
   EXPECT_EQ(Json::parse(before.out)["cause"]["name"], "epsilon") << before.out;
@@ -374,7 +386,7 @@ TEST_F(BadScene, ARunWithoutItsNameAndEveryWordOfTheFaultGivesTheSameAudit) {
   EXPECT_THAT(greta({"audit", "rmsnorm", dir, "--out", path("norm")}).out, ::testing::EndsWith("\tB_norm_stats\n"));
 }
 
-TEST_F(BadScene, AReproducerReplaysUnderAnyName) {
+TEST_F(SceneBadInput, AReproducerReplaysUnderAnyName) {
   ASSERT_EQ(greta({"reproduce", run("faulty"), "--out", path("repro")}).exit_code, 0);
   const CommandResult before = greta({"reproduce", path("repro")});
   EXPECT_EQ(before.exit_code, 1) << before.err;
@@ -389,7 +401,7 @@ TEST_F(BadScene, AReproducerReplaysUnderAnyName) {
   EXPECT_TRUE(one_line_holds(other.err, {"op.gguf", "weights differ"})) << other.err;
 }
 
-TEST_F(BadScene, SpoiledScenesAreRefusedInOneLine) {
+TEST_F(SceneBadInput, SpoiledScenesAreRefusedInOneLine) {
   using Alter = std::function<void(std::string&, std::string&)>;
   const auto field = [](const std::string& key, Json value) {
     return [=](std::string& json, std::string&) {
