@@ -172,11 +172,39 @@ def safetensors_seeds():
     yield "all_types", struct.pack("<Q", len(head)) + head + b"\1" * at
 
 
+def rows_file(tensors):
+    """`tensors`: (name, shape, F32 values)."""
+    header, data = {}, b""
+    for name, shape, values in tensors:
+        header[name] = {"dtype": "F32", "shape": shape, "data_offsets": [len(data), len(data) + 4 * len(values)]}
+        data += struct.pack(f"<{len(values)}f", *values)
+    head = json.dumps(header, separators=(",", ":")).encode()
+    return struct.pack("<Q", len(head)) + head + data
+
+
+def scene_seeds():
+    """Of the model `llama()`: a norm that is off by a factor, scores of a wrong scale, a KV slot that another step overwrote."""
+    def seed(stage, position, rows, **more):
+        places = [{"layer": int(name[0]), "stage": name[2:], "dtype": "f32", "route": "reference"} for name, _, _ in rows]
+        scene = {"schema": 1, "prompt": "p", "arm": "b", "stage": stage, "layer": 0, "position": position, "reread": False,
+                 "other": False, "n_layers": 1, "model": "op.gguf", "model_hash": "0" * 16, "tokens": [1, 3, 4], "places": places,
+                 "reread_row": [], "substitution": {"rows": 1, "guilty": 0, "left": 0}, **more}
+        parts = [json.dumps(scene, separators=(",", ":")).encode(), rows_file(rows)]
+        return b"".join(struct.pack("<H", len(one)) + one for one in parts) + llama()
+    hidden, slots = [0.5, -1, 2, 0.25], [0.5, 1, -1, 2, 0.25, -0.5]
+    yield "norm", seed("ffn_norm", 0, [("0.x_after_attn", [1, 4], hidden), ("0.ffn_norm", [1, 4], [1, -2, 4, 0.5])])
+    scores = [0.0] * 18
+    yield "scores", seed("attn_scores", 2, [("0.q_rope", [3, 4], hidden * 3), ("0.k_cache", [3, 2], slots),
+                                            ("0.attn_scores", [3, 2, 3], scores)])
+    yield "reread", seed("k_cache", 1, [("0.k_rope", [3, 2], slots), ("0.k_cache", [3, 2], slots)], reread=True,
+                         reread_row=[7, "NaN"])
+
+
 def main():
     corpus = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parent / "corpus"
     jsonl = [("own", trace())]
     for target, seeds in (("gguf", gguf_seeds()), ("jsonl", jsonl), ("run_directory", run_seeds()),
-                          ("safetensors", safetensors_seeds())):
+                          ("safetensors", safetensors_seeds()), ("scene", scene_seeds())):
         (corpus / target).mkdir(parents=True, exist_ok=True)
         for name, content in seeds:
             (corpus / target / name).write_bytes(content)

@@ -8,8 +8,8 @@
 #include <array>
 #include <cstring>
 #include <filesystem>
-#include <fstream>
 
+#include "fuzz/directory.h"
 #include "fuzz/judged.h"
 
 namespace greta::fuzz {
@@ -26,34 +26,6 @@ constexpr std::array<std::string_view, 8> kNames{"manifest.json",
                                                  "b3_41_post_wo_p0_E1.jsonl",
                                                  "other.jsonl",
                                                  "verdict.json"};
-
-/// In memory where the system has such a place, removed at the end.
-class Directory {
- public:
-  Directory() {
-    const fs::path parent = fs::is_directory("/dev/shm") ? fs::path("/dev/shm") : fs::temp_directory_path();
-    std::string name = (parent / "greta_fuzz_XXXXXX").string();
-    require(::mkdtemp(name.data()) != nullptr, "a temporary directory");
-    path_ = name;
-    for (const char* arm : {"captures/a/p0", "captures/b/p0"}) fs::create_directories(path_ / arm);
-  }
-  ~Directory() {
-    std::error_code ignored;
-    fs::remove_all(path_, ignored);
-  }
-  const fs::path& path() const { return path_; }
-  void clear() const {
-    for (const std::string_view name : kNames) ::unlink((path_ / name).c_str());
-  }
-
- private:
-  fs::path path_;
-};
-
-void write(const fs::path& path, std::string_view content) {
-  std::ofstream out(path, std::ios::binary);
-  out.write(content.data(), static_cast<std::streamsize>(content.size()));
-}
 
 void repair_records(std::string& bytes) {
   if (bytes.size() < 8) return;
@@ -93,8 +65,8 @@ void unpack(std::string_view in, const fs::path& directory) {
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   using namespace greta;
   using namespace greta::fuzz;
-  static const Directory directory;
-  directory.clear();
+  static const Directory directory({"captures/a/p0", "captures/b/p0"});
+  for (const std::string_view name : kNames) ::unlink((directory.path() / name).c_str());
   unpack(text_of(data, size), directory.path());
   LoadOptions options;
   options.stores = size == 0 || (data[0] & kNoStores) == 0;

@@ -104,6 +104,8 @@ RightCase right_case(const Contract& contract, const Rows& rows, const Op& op, P
   row->place = place;
   row->position = position;
   row->stored = rows.dtype(place.stage, place.layer).value_or(DType::f32);
+  if (!op.weight.empty() && !contract.tensors.find(op.weight))
+    return {nullptr, fmt::format("tensor {} is not in the model file", op.weight)};
   for (const Place& input : op.inputs) {
     const bool all = is_slots(input.stage);
     for (int p = all ? 0 : position; p <= position; ++p) {

@@ -1,5 +1,6 @@
 #include "cli/arm.h"
 
+#include <fmt/format.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -59,6 +60,8 @@ void Arm::record(Capture header, RecorderOptions options) {
   header.build = GRETA_VERSION;
   header.host = host_name();
   header.threads = spec_.threads;
+  header.model_hash = fmt::format("{:016x}", model_.file->content_hash());
+  header.tokenizer_hash = fmt::format("{:016x}", vocabulary_hash(*model_.file));
   header.fault_planted = !spec_.faults.empty();
   const RouteTable routes = spec_.plan.routes(1);
   for (int op = 0; op < kOpKindCount; ++op) {

@@ -21,6 +21,8 @@
 #include "cli/scene_files.h"
 #include "cli/scene_model.h"
 #include "core/error.h"
+#include "isolate/align.h"
+#include "isolate/same_model.h"
 #include "report/tsv.h"
 #include "trace/file_io.h"
 #include "trace/json.h"
@@ -208,6 +210,16 @@ NormRow audit_norm(const LoadedPair& pair, const SearchedScene* scene, const Ggu
   return row;
 }
 
+/// Arms that did not compute the same thing have no norm to blame; those of other weights only where an op was found guilty.
+void refuse_unlike(const LoadedPair& pair, const isolate::ExperimentSpec& spec, bool guilty, const std::string& where) {
+  const isolate::RecordIndex in_a(*pair.a), in_b(*pair.b);
+  const isolate::Alignment alignment = isolate::align(*pair.a, in_a, *pair.b, in_b, spec, 0);
+  std::string why = isolate::other_model(*pair.a, *pair.b, alignment.pairs).value_or("");
+  if (why.empty() && alignment.misaligned && pair.exp != "E0") why = alignment.misaligned->detail;
+  if (why.empty() && !guilty) why = isolate::other_weights(*pair.a, *pair.b, alignment.pairs).value_or("");
+  if (!why.empty()) fail("{}: prompt {}: {}; no norm is to blame", where, pair.prompt_id, why);
+}
+
 std::string cell(const std::optional<double>& value) { return value ? report::python_repr(*value) : "None"; }
 std::string cell(const std::optional<bool>& value) { return value ? (*value ? "true" : "false") : "None"; }
 
@@ -260,7 +272,7 @@ int run(const Options& options) {
   const Gguf* file = nullptr;
   for (StoredScene& one : read_scenes(directory)) {
     if (one.scene.other) continue;
-    file = &models.file(one.model);
+    file = &models.file(one);
     std::string missing;
     std::vector<audit::Explained> found = search_scene(one.scene, *file, missing);
     const std::string prompt = one.scene.at.prompt;
@@ -272,6 +284,7 @@ int run(const Options& options) {
   for (const LoadedPair& pair : loaded.pairs) {
     if (!pair.a || !pair.b) fail("{}: prompt {}: the records of one arm are missing", directory.string(), pair.prompt_id);
     const auto scene = scenes.find(pair.prompt_id);
+    refuse_unlike(pair, experiment_of(loaded), scene != scenes.end(), directory.string());
     rows.push_back(audit_norm(pair, scene == scenes.end() ? nullptr : &scene->second, file, judged));
   }
   fs::create_directories(folder);

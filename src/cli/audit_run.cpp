@@ -44,7 +44,7 @@ isolate::Cause search(const Options& options) {
   std::vector<SearchedScene> searched;
   for (const StoredScene& one : stored) {
     std::string missing;
-    std::vector<audit::Explained> found = search_scene(one.scene, models.file(one.model), missing);
+    std::vector<audit::Explained> found = search_scene(one.scene, models.file(one), missing);
     if (!missing.empty()) fail("{}: prompt {}: an operand is missing: {}", directory.string(), one.scene.at.prompt, missing);
     searched.push_back({one.scene, std::move(found), {}});
   }

@@ -49,6 +49,10 @@ LoadedCaptures load_traces(const std::filesystem::path& path, const LoadOptions&
   if (loaded.pairs.empty())
     fail("{}: no line of it is a trace line (the first: {}); docs/your-engine.md shows how they look", path.string(),
          loaded.issues.front().text());
+  // A row that is lost may be the first that differs: of what greta itself wrote, all is there or nothing is said.
+  for (const Issue& issue : loaded.issues)
+    if (issue.ours && issue.loses_data())
+      fail("{}; greta wrote this file whole: take it as it was written, or record the run again", issue.text());
   print_issues(loaded.issues);
   return loaded;
 }

@@ -75,6 +75,27 @@ ArmOptions arm_options(const std::map<std::string, std::string>& from_experiment
   return options;
 }
 
+/// Arms of one model in other weights meet row by row; those of two models do not.
+void refuse_unlike(const Model& a, const Model& b) {
+  const auto refuse = [&](std::string_view what, const auto& of_a, const auto& of_b) {
+    fail("arms of two models: {} has {} {}, {} has {}; use one model, in other weights if need be", a.file->path().string(),
+         what, of_a, b.file->path().string(), of_b);
+  };
+  if (a.config.architecture != b.config.architecture)
+    refuse("architecture", quote(a.config.architecture, 24), quote(b.config.architecture, 24));
+  const std::pair<const char*, int ModelConfig::*> extents[]{
+      {"n_layers", &ModelConfig::n_layers}, {"vocab_size", &ModelConfig::vocab_size}, {"d_model", &ModelConfig::d_model},
+      {"n_heads", &ModelConfig::n_heads},   {"n_kv_heads", &ModelConfig::n_kv_heads}, {"head_dim", &ModelConfig::head_dim},
+      {"d_ff", &ModelConfig::d_ff}};
+  for (const auto& [what, extent] : extents)
+    if (a.config.*extent != b.config.*extent) refuse(what, a.config.*extent, b.config.*extent);
+  if (vocabulary_hash(*a.file) != vocabulary_hash(*b.file))
+    fail(
+        "arms of two tokenisers: {} and {} have other tokens, so a token id is not the same text in both; use one model, in "
+        "other weights if need be",
+        a.file->path().string(), b.file->path().string());
+}
+
 Setup set_up(const IsolateOptions& options) {
   Setup setup;
   setup.experiment = choose_experiment(options);
@@ -97,11 +118,7 @@ Setup set_up(const IsolateOptions& options) {
   const fs::path path_b = path_of(setup.options_b.model);
   setup.model_path_b = path_b;
   setup.model_b = path_b == setup.model_path ? setup.model_a : Model::load(path_b);
-  if (setup.model_a->config.n_layers != setup.model_b->config.n_layers ||
-      setup.model_a->config.vocab_size != setup.model_b->config.vocab_size)
-    fail("arms of {} layers, vocabulary {} and {} layers, vocabulary {} have no common stages; use models of one shape",
-         setup.model_a->config.n_layers, setup.model_a->config.vocab_size, setup.model_b->config.n_layers,
-         setup.model_b->config.vocab_size);
+  refuse_unlike(*setup.model_a, *setup.model_b);
   check_kv_type(setup.arm_a.plan.kv, setup.model_a->config.head_dim);
   check_kv_type(setup.arm_b.plan.kv, setup.model_b->config.head_dim);
   (void)setup.experiment.layers.resolve(setup.model_a->config.n_layers);

@@ -160,7 +160,7 @@ void write_reproducer(const Options& options, StoredScene stored, const Gguf& fi
 int run(const Options& options) {
   StoredScene stored = choose(options);
   SceneModels models(options.dir, options.model);
-  const Gguf& file = models.file(stored.model);
+  const Gguf& file = models.file(stored);
   if (options.out.empty()) return replay(stored, file);
   write_reproducer(options, std::move(stored), file);
   return 0;

@@ -22,6 +22,7 @@ struct SceneModel {
 struct StoredScene {
   SceneRows scene;
   SceneModel model;
+  std::filesystem::path source;  // its .json
 };
 
 /// Numbers, those that are not finite by name: "NaN", "Infinity", "-Infinity".

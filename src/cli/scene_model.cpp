@@ -2,12 +2,19 @@
 
 #include <fmt/format.h>
 
+#include "cli/scene_check.h"
 #include "core/error.h"
 #include "core/quote.h"
 
 namespace greta::cli {
 
-const Gguf& SceneModels::file(const SceneModel& model) {
+const Gguf& SceneModels::file(const StoredScene& stored) {
+  const Gguf& file = open(stored.model);
+  check_scene(stored.scene, stored.model.n_layers, file, stored.source);
+  return file;
+}
+
+const Gguf& SceneModels::open(const SceneModel& model) {
   const std::filesystem::path path =
       !instead_.empty() ? std::filesystem::path(instead_) : directory_ / std::filesystem::path(model.path);
   const auto known = files_.find(path.string());

@@ -17,10 +17,12 @@ class SceneModels {
   SceneModels(std::filesystem::path run_directory, std::string instead)
       : directory_(std::move(run_directory)), instead_(std::move(instead)) {}
 
-  /// Throws Error where the file is not there, or is another than the run's.
-  const Gguf& file(const SceneModel& model);
+  /// The model file of the scene. Throws Error where it is not there, is another than the run's, or does not fit the scene.
+  const Gguf& file(const StoredScene& stored);
 
  private:
+  const Gguf& open(const SceneModel& model);
+
   std::filesystem::path directory_;
   std::string instead_;
   std::map<std::string, std::shared_ptr<const Gguf>> files_;  // by path

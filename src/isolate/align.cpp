@@ -141,8 +141,10 @@ std::optional<std::string> input_conflict(const Alignment& alignment, const Reco
           a == nullptr ? (b == nullptr ? "A and B" : "A") : "B");
     if (!same_input(thresholds, *a, *b)) {
       const Difference d = difference(*a, *b);
-      return fmt::format("position {}: layer-0 x_in differs (MAE {:.3e}), so the arms did not read the same token", position,
-                         d.mae.value_or(0));
+      const std::string types =
+          dtypes_differ(*a, *b) ? fmt::format(", {} in A, {} in B", name(*a->dtype), name(*b->dtype)) : std::string();
+      return fmt::format("position {}: layer-0 x_in differs (MAE {:.3e}{}), so the arms did not read the same token", position,
+                         d.mae.value_or(0), types);
     }
   }
   return std::nullopt;
@@ -242,7 +244,8 @@ Alignment align(const Capture& a, const RecordIndex& in_a, const Capture& b, con
       return;
     }
     const bool both = of_a != nullptr && of_b != nullptr;
-    if (!both && is_quantised(some.stage) && !(of_a == nullptr ? quantised_a : quantised_b).contains({some.stage, some.layer})) {
+    if (!both && is_quantised(some.stage) &&
+        !(of_a == nullptr ? quantised_a : quantised_b).contains({some.stage, some.layer})) {
       note_absent(alignment, some, of_a == nullptr ? 'A' : 'B');  // its plan computes without it
       return;
     }

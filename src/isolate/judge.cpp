@@ -14,6 +14,7 @@
 #include "isolate/evidence.h"
 #include "isolate/first_mismatch.h"
 #include "isolate/next_command.h"
+#include "isolate/same_model.h"
 #include "isolate/table.h"
 
 namespace greta::isolate {
@@ -28,7 +29,8 @@ struct Case {
   Alignment alignment;
   Comparison comparison;
   Ranking ranking;
-  bool judged = false;  // pairs were aligned and may be believed
+  std::optional<std::string> other_weights;  // the arms computed with different weights: which, in words
+  bool judged = false;                       // pairs were aligned and may be believed
 };
 
 std::string size_of(const Difference& d) {
@@ -37,10 +39,19 @@ std::string size_of(const Difference& d) {
   return text;
 }
 
+/// What two rows have to have in common to be measured; empty: they have it.
+std::string unlike(const RecordPair& pair, const Difference& d) {
+  std::string text;
+  if (d.counts_differ) text += fmt::format("; {} elements in A, {} in B", pair.a->print.count, pair.b->print.count);
+  if (dtypes_differ(*pair.a, *pair.b)) text += fmt::format("; {} in A, {} in B", name(*pair.a->dtype), name(*pair.b->dtype));
+  return text;
+}
+
 std::string found_at(const Finding& finding) {
   const StageRecord& b = *finding.pair.b;
-  return fmt::format("{}{}: {}", place(b.stage, b.layer, b.position),
-                     finding.pair.reread ? fmt::format(" as step {} read it", b.step) : "", size_of(finding.difference));
+  return fmt::format("{}{}: {}{}", place(b.stage, b.layer, b.position),
+                     finding.pair.reread ? fmt::format(" as step {} read it", b.step) : "", size_of(finding.difference),
+                     unlike(finding.pair, finding.difference));
 }
 
 std::string equal_keys(const KeyCounts& keys) {
@@ -67,6 +78,7 @@ std::optional<Judgement> not_comparable(const Case& one, const RunInfo& run) {
   if (one.exp == ExpMode::aligned && run.source != Source::compare && pair.a.n_prompt == 1 && pair.b.n_prompt == 1)
     return Judgement{Reason::one_token_prompt, "the prompt has one token"};
   if (auto text = not_as_declared(pair, run)) return Judgement{Reason::arm_not_as_declared, *text};
+  if (auto text = other_model(pair.a, pair.b, one.alignment.pairs)) return Judgement{Reason::misaligned, *text};
   if (one.alignment.misaligned) return one.alignment.misaligned;
   if (one.alignment.compared == 0)
     return Judgement{Reason::zero_common_keys,
@@ -116,9 +128,9 @@ std::optional<Judgement> judge_locally(const Case& one, const LocalPair& local, 
   if (!local.a.guilty.empty()) return Judgement{Reason::beyond_bound, said(local.a.guilty.front(), 'A')};
   if (local.a.unjudged + local.b.unjudged > 0 || one.alignment.missing_count > 0) return std::nullopt;
   if (auto judgement = vacuous(one, run)) return judgement;
-  if (run.weights_differ)
-    return Judgement{Reason::weights_differ,
-                     fmt::format("{} rows of both arms are within their bounds", local.a.rows + local.b.rows)};
+  if (one.other_weights)
+    return Judgement{Reason::weights_differ, fmt::format("{}; {} rows of both arms are within their bounds", *one.other_weights,
+                                                         local.a.rows + local.b.rows)};
   const LocalJudgement& worse = local.a.worst_ratio > local.b.worst_ratio ? local.a : local.b;
   const auto [positions, flipped] = flips(one.pair);
   const KeyCounts& keys = one.comparison.counts;
@@ -142,6 +154,10 @@ Judgement judge_aligned(const Case& one, const std::optional<LocalPair>& local, 
       unjudged = fmt::format("; {} rows could not be held to their bounds: {}", local->a.unjudged + local->b.unjudged,
                              arm.first_unjudged);
   }
+  if (one.other_weights) {
+    if (auto judgement = vacuous(one, run)) return *judgement;
+    return {Reason::weights_differ, *one.other_weights + unjudged};
+  }
   if (const Finding* above = first_above(comparison); above != nullptr && headline != nullptr) {
     const Difference& d = headline->difference;
     const bool not_finite = d.nan_b > 0 || (d.inf_b > 0 && d.inf_a == 0);
@@ -159,6 +175,7 @@ Judgement judge_aligned(const Case& one, const std::optional<LocalPair>& local, 
     return {Reason::missing_stages, fmt::format("{} of {} keys met; missing: {}", comparison.counts.compared,
                                                 comparison.counts.expected, one.alignment.missing.front())};
   if (!mismatches.empty()) return {Reason::below_threshold, found_at(mismatches.front()) + unjudged};
+  if (auto lost = missing_operand(one.pair.a, one.pair.b, one.alignment.pairs)) return {Reason::missing_operands, *lost};
   return {Reason::bit_equal, equal_keys(comparison.counts)};
 }
 
@@ -238,14 +255,16 @@ PromptOutcome judge_prompt(Case& one, const ExperimentSpec& spec, const RunInfo&
     prompt.missing.push_back(fmt::format("and {} more", more));
   prompt.not_exposed = one.alignment.not_exposed;
   prompt.keys.expected = one.alignment.expected;
-  prompt.bit_equality_claimed = aligned && !run.weights_differ && claims_bit_equality(pair.a, pair.b);
-
   const std::optional<Judgement> refused = not_comparable(one, run);
+  if (aligned && !refused) one.other_weights = other_weights(pair.a, pair.b, one.alignment.pairs);
+  prompt.bit_equality_claimed = aligned && !run.weights_differ && !one.other_weights && claims_bit_equality(pair.a, pair.b);
   if (refused) {
     prompt.judgement = *refused;
   } else {
     one.judged = true;
     one.comparison = compare(one.alignment, spec.thresholds, comparator);
+    if (run.weights_differ && !one.other_weights && !one.comparison.mismatches.empty())
+      one.other_weights = "the model files differ";
     one.ranking = rank(one.comparison, prompt.bit_equality_claimed);
     prompt.keys = one.comparison.counts;
     prompt.compared_stages = one.comparison.stages;
@@ -294,7 +313,8 @@ Judgement over_all(const Outcome& outcome) {
   }
   const Judgement judgement = {worst->judgement.reason, worst->id + ": " + worst->judgement.detail};
   const Verdict verdict = judgement.verdict();
-  if (verdict == Verdict::diverged || verdict == Verdict::expected_drift) return judgement;
+  // What is vacuous already says why; its controls are lost to the same NaN or zeros.
+  if (verdict == Verdict::diverged || verdict == Verdict::vacuous || verdict == Verdict::expected_drift) return judgement;
   for (const ControlResult& control : outcome.controls)
     if (!control.found)
       return {Reason::control_not_found,

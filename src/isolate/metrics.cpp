@@ -133,16 +133,16 @@ Difference difference(const StageRecord& left, const StageRecord& right) {
   }
   if (!d.counts_differ) measure_rms(a, b, d);
   if (d.hashed) {
-    d.bit_equal = !d.counts_differ && a.hash == b.hash;
+    d.bit_equal = !d.counts_differ && !dtypes_differ(left, right) && a.hash == b.hash;
   } else {
     d.bit_equal = d.mae ? *d.mae == 0 : same_statistics(a, b);
   }
   return d;
 }
 
-bool infinities_differ(const Difference& d) {
-  return (d.inf_b > 0 && d.inf_a == 0) || (d.hashed && d.inf_a != d.inf_b);
-}
+bool dtypes_differ(const StageRecord& a, const StageRecord& b) { return a.dtype && b.dtype && *a.dtype != *b.dtype; }
+
+bool infinities_differ(const Difference& d) { return (d.inf_b > 0 && d.inf_a == 0) || (d.hashed && d.inf_a != d.inf_b); }
 
 bool judged_absolutely(Stage stage, const Difference& difference) {
   return stage == Stage::attn_probs || (difference.rms && !difference.rel);

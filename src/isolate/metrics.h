@@ -60,6 +60,8 @@ Difference difference(const StageRecord& a, const StageRecord& b);
 /// Rows of probabilities are bounded by 1 and mostly near 0, so a relative error would judge the tail: `attn_probs` is judged
 /// by the absolute RMS instead; so is any row whose RMS on side A is 0.
 bool judged_absolutely(Stage stage, const Difference& difference);
+/// Both types are known, and are not the same: then no hash makes the rows equal, since it tells bits of one type alone.
+bool dtypes_differ(const StageRecord& a, const StageRecord& b);
 /// Infinities of whole rows are counted otherwise in A than in B, or B alone has any. Masked scores are -infinity in both.
 bool infinities_differ(const Difference& difference);
 /// Above the thresholds: slice MAE > mae, or relative (for some absolute) RMS > rel, or a NaN on side B only, or infinities or

@@ -62,6 +62,7 @@ std::string next_command(const Outcome& outcome) {
     case Reason::below_threshold:
       return ours && outcome.b.plan != "float64" ? base + " --plan float64" : base;
     case Reason::misaligned:
+    case Reason::missing_operands:
     case Reason::weights_differ:
       return base;
     case Reason::missing_stages:

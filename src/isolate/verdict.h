@@ -31,6 +31,7 @@ enum class Reason : std::uint8_t {
   // INCONCLUSIVE
   misaligned,
   missing_stages,
+  missing_operands,
   one_token_prompt,
   below_threshold,
   weights_differ,

@@ -18,7 +18,8 @@ class Tokenizer {
  public:
   virtual ~Tokenizer() = default;
   /// Reads tokenizer.ggml.*: model `llama` (SentencePiece-style BPE with byte fallback) or `gpt2` (byte-level BPE)
-  /// with pre-tokeniser llama-bpe, gpt-2, qwen2, smollm or default. Throws Error for others, naming the known ones, and for inconsistent tables. `file` may be closed afterwards.
+  /// with pre-tokeniser llama-bpe, gpt-2, qwen2, smollm or default. Throws Error for others, naming the known ones, and for
+  /// inconsistent tables. `file` may be closed afterwards.
   static std::unique_ptr<const Tokenizer> from_gguf(const Gguf& file);
 
   /// Ids of `text`. `add_special`: BOS and EOS as the file says, neither doubled where the text itself begins or ends with it.
@@ -45,6 +46,10 @@ class Tokenizer {
   /// Whether encode() puts a space before a text that begins the input or follows a special token (decode() takes it away).
   virtual bool adds_space_prefix() const = 0;
 };
+
+/// XXH3-64 of the file's tokens in order, each with its length: files of one hash mean the same text by every id, however they
+/// cut a text into tokens. 0 where the file has no vocabulary.
+std::uint64_t vocabulary_hash(const Gguf& file);
 
 /// Streaming detokenisation: never splits a UTF-8 character over two returns.
 class StreamDecoder {

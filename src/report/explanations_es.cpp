@@ -24,14 +24,17 @@ std::string_view explain_es(isolate::Reason reason) {
       return "los brazos no calcularon los mismos tokens en las mismas posiciones: alinéelos antes de comparar";
     case Reason::missing_stages:
       return "faltan en un brazo claves que el otro registró: regístrelas o indique qué comparar con --stages y --layers";
+    case Reason::missing_operands:
+      return "las filas son iguales, pero no se guardó lo que recibió una operación: registre de nuevo la ejecución con sus "
+             "operandos";
     case Reason::one_token_prompt:
       return "un prompt de un solo token no deja nada que el brazo B pueda procesar en prefill: use uno más largo";
     case Reason::below_threshold:
       return "los brazos no son iguales bit a bit, pero en ningún sitio superan los umbrales: puede ser redondeo o un fallo "
              "pequeño";
     case Reason::weights_differ:
-      return "los brazos calcularon con pesos distintos, y cada operación de ambos está dentro de su cota de redondeo: ninguna "
-             "operación tiene la culpa";
+      return "los brazos calcularon con pesos distintos, así que sus filas difieren sin que nada esté mal: ninguna operación "
+             "tiene la culpa";
     case Reason::nan_in_a:
       return "el brazo A, la referencia, tiene NaN donde el brazo B no: corrija antes la referencia";
     case Reason::unreadable_lines:

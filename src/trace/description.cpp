@@ -50,6 +50,8 @@ void append_description(json::ObjectWriter& object, const Capture& capture) {
       .field("build", capture.build)
       .field("host", capture.host);
   object.field("threads", capture.threads);
+  if (!capture.model_hash.empty()) object.field("model_hash", capture.model_hash);
+  if (!capture.tokenizer_hash.empty()) object.field("tokenizer_hash", capture.tokenizer_hash);
   json::ObjectWriter routes(object.raw("routes"));
   for (const auto& [op, route] : capture.routes) routes.field(op, route);
   routes.end();
@@ -77,6 +79,8 @@ Result<Capture> parse_description(const json::Value& object) {
   text_into(fields, "build", capture.build);
   text_into(fields, "host", capture.host);
   fields.integer_into("threads", capture.threads, 0, kMaxInt32);
+  text_into(fields, "model_hash", capture.model_hash);
+  text_into(fields, "tokenizer_hash", capture.tokenizer_hash);
   routes_into(fields, object, capture.routes);
   capture.fault_planted = fields.flag("fault_planted").value_or(false);
   fields.integer_into("fault_effects", capture.fault_effects, 0, kMaxInt64);

@@ -6,8 +6,8 @@
 
 namespace greta {
 namespace {
-constexpr std::array<std::string_view, 9> kNames{"unreadable",    "torn",   "too long",  "missing field", "unknown point",
-                                                 "unknown event", "unused", "duplicate", "conflict"};
+constexpr std::array<std::string_view, 10> kNames{"unreadable",    "torn",   "too long",  "missing field", "unknown point",
+                                                  "unknown event", "unused", "duplicate", "conflict",      "reordered"};
 }
 
 std::string_view name(IssueKind kind) { return kNames[static_cast<std::size_t>(kind)]; }

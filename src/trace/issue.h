@@ -18,6 +18,7 @@ enum class IssueKind : std::uint8_t {
   unused,     // a field that is there and says nothing to us (a hash or dtype of another kind)
   duplicate,  // a key twice with the same values
   conflict,   // a key twice with different values: the first is kept
+  reordered,  // all lines of our file, in another order than they were written
 };
 std::string_view name(IssueKind kind);
 
@@ -27,10 +28,11 @@ struct Issue {
   std::int64_t line = 0;   // from 1; 0: the file as a whole
   std::int64_t count = 1;  // lines that it stands for (`line` is the first)
   std::string what;        // one line
+  bool ours = false;       // of a file that greta wrote: it has a header or an end line
   /// Whether something that belongs to the comparison may be missing or wrong because of it.
   bool loses_data() const {
     return kind != IssueKind::unknown_point && kind != IssueKind::unknown_event && kind != IssueKind::unused &&
-           kind != IssueKind::duplicate;
+           kind != IssueKind::duplicate && kind != IssueKind::reordered;
   }
   /// "trace.jsonl:12: unreadable: column 3: expected ':'".
   std::string text() const;

@@ -119,7 +119,7 @@ void parse_print(Fields& fields, const json::Value& object, TraceLine& line) {
   if (said && *said != static_cast<std::int64_t>(sample.size()))
     line.remarks.push_back(
         {IssueKind::missing_field, fmt::format("sample_n says {}, the sample holds {}", *said, sample.size())});
-  const auto count = fields.integer("count", 0, kMaxInt64);
+  const auto count = fields.integer("count", 0, kMaxInt32);
   const bool slice_is_row = count && *count == static_cast<std::int64_t>(sample.size());
   print = fingerprint_of_slice(sample, {.sample = kMaxInt64, .sketch = slice_is_row});
   const json::Value* hash = object.find("hash");

@@ -3,7 +3,9 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <iterator>
 #include <map>
+#include <set>
 #include <system_error>
 #include <tuple>
 
@@ -44,6 +46,7 @@ class IssueList {
     issues_.push_back({kind, file_, line, 1, std::move(what)});
   }
   std::vector<Issue> take() { return std::move(issues_); }
+  const std::string& file() const { return file_; }
 
  private:
   std::string file_;
@@ -113,6 +116,7 @@ class JsonlReader {
   void take_end(const json::Value& object);
   std::size_t capture_of(const Place& place);
   std::optional<std::int32_t> position_of(const Place& place);
+  bool whole_but_reordered() const;
   void same_key_again(bool same, std::int64_t first_line, const std::string& what);
 
   const JsonlOptions& options_;
@@ -122,6 +126,14 @@ class JsonlReader {
   // Between a header and its end line:
   bool open_ = false, torn_ = false;
   std::int64_t segment_start_ = 0, segment_duplicates_ = 0;
+  // Over the file, whose lines may be in any order:
+  std::int64_t duplicates_ = 0, end_lines_ = 0;
+  std::multiset<std::int64_t> announced_;  // by the end lines
+  struct Broken {
+    std::int64_t line = 0;
+    std::string what;
+  };
+  std::vector<Broken> broken_;  // segments that do not hold what their end lines say
 
   std::vector<Capture> captures_;
   std::vector<std::int64_t> header_line_;  // of each capture; 0: none
@@ -194,6 +206,7 @@ std::optional<std::int32_t> JsonlReader::position_of(const Place& place) {
 
 void JsonlReader::same_key_again(bool same, std::int64_t first_line, const std::string& what) {
   ++segment_duplicates_;
+  ++duplicates_;
   if (same) {
     issue(IssueKind::duplicate, fmt::format("{} again, as in line {}: kept once", what, first_line));
   } else {
@@ -273,16 +286,39 @@ void JsonlReader::take_end(const json::Value& object) {
   const json::Value* lines = object.find("lines");
   const std::int64_t said = lines == nullptr ? -1 : lines->integer().value_or(-1);
   const std::int64_t found = lines_ - 1 - segment_start_;
+  ++end_lines_;
+  announced_.insert(said);
   if (!open_) {
-    issue(IssueKind::torn, fmt::format("an end line of {} lines without the header that began them", said));
-  } else if (said != found && said != found - segment_duplicates_) {
-    issue(IssueKind::torn, fmt::format("{} lines since the header, the end line says {}", found, said));
+    broken_.push_back({number_, fmt::format("an end line of {} lines without the header that began them", said)});
+  } else if (said != found - segment_duplicates_) {
+    broken_.push_back(
+        {number_, fmt::format("{} lines since the header, the end line says {}", found - segment_duplicates_, said)});
   }
   open_ = false;
 }
 
+/// Every line that the end lines announce is there, if not where it was written. An end line may have been copied with the
+/// rest.
+bool JsonlReader::whole_but_reordered() const {
+  if (torn_ || announced_.empty()) return false;
+  const std::int64_t found = lines_ - end_lines_ - duplicates_;
+  std::int64_t all = 0, each = 0;
+  for (auto said = announced_.begin(); said != announced_.end(); ++said) {
+    if (*said < 0 || *said > lines_) return false;
+    all += *said;
+    if (said == announced_.begin() || *said != *std::prev(said)) each += *said;
+  }
+  return found == all || found == each;
+}
+
 JsonlContents JsonlReader::finish() {
-  if (open_ && !torn_) issues_.add(IssueKind::torn, number_, "the file ends before the end line that its header announced");
+  if (open_ && !torn_) broken_.push_back({number_, "the file ends before the end line that its header announced"});
+  bool reordered = false;
+  if (!broken_.empty() && whole_but_reordered()) {
+    reordered = true;
+  } else {
+    for (Broken& one : broken_) issues_.add(IssueKind::torn, one.line, std::move(one.what));
+  }
   for (std::size_t i = 0; i < captures_.size(); ++i) {
     Capture& capture = captures_[i];
     if (header_line_[i] != 0) continue;
@@ -297,7 +333,13 @@ JsonlContents JsonlReader::finish() {
   for (Capture& capture : captures_)
     for (StageRecord& record : capture.records)
       if (once_per_token(record.stage)) record.layer = capture.n_layers;
-  return {std::move(captures_), issues_.take(), lines_};
+  std::vector<Issue> issues = issues_.take();
+  if (reordered)  // of the file as a whole: before the many duplicates that there may be
+    issues.insert(issues.begin(), {IssueKind::reordered, issues_.file(), 0, 1,
+                                   "every line of the file is there, in another order than it was written"});
+  const bool ours = end_lines_ > 0 || std::any_of(header_line_.begin(), header_line_.end(), [](auto line) { return line > 0; });
+  for (Issue& one : issues) one.ours = ours;
+  return {std::move(captures_), std::move(issues), lines_};
 }
 
 }  // namespace

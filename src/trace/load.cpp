@@ -34,7 +34,7 @@ class Collector {
   }
   LoadedCaptures finish() {
     for (LoadedPair& pair : out.pairs)
-      if (pair.a && pair.b) unify_layer_counts(*pair.a, *pair.b);
+      if (pair.a && pair.b && (pair.a->foreign || pair.b->foreign)) unify_layer_counts(*pair.a, *pair.b);
     return std::move(out);
   }
 
@@ -160,6 +160,8 @@ LoadedCaptures load_captures(const fs::path& path, const LoadOptions& options) {
   std::error_code error;
   const auto status = fs::status(path, error);
   if (!fs::exists(status)) fail("{}: no such file or directory", path.string());
+  if (fs::is_character_file(status) || fs::is_block_file(status))  // /dev/zero has no end
+    fail("{}: a device, wanted a run directory, a directory of .jsonl, or a .jsonl file", path.string());
   Collector collector(options);
   if (!fs::is_directory(status)) {
     collector.add_jsonl(path);

@@ -104,6 +104,7 @@ struct Capture {
   // arm description, as recorded while running
   std::string backend, plan, build, host;
   int threads = 0;
+  std::string model_hash, tokenizer_hash;                   // of the model file, of its vocabulary; empty: unknown
   std::vector<std::pair<std::string, std::string>> routes;  // op -> route
   std::int64_t fault_effects = 0;  // elements changed by planted faults (a count, never what they were)
   bool fault_planted = false;

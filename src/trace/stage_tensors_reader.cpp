@@ -1,4 +1,6 @@
 // Stages kept whole, read back.
+#include <fmt/ranges.h>
+
 #include <algorithm>
 #include <charconv>
 #include <cstring>
@@ -73,6 +75,8 @@ std::vector<StoredStage> read_stage_tensors(const std::filesystem::path& path, s
     const bool ragged = is_ragged(stage.stage);
     if (tensor.shape.size() != (ragged ? 3u : 2u))
       fail("{}: {} dimensions, wanted {}", what, tensor.shape.size(), ragged ? 3 : 2);
+    if (std::find(tensor.shape.begin(), tensor.shape.end(), 0) != tensor.shape.end())
+      fail("{}: shape [{}] holds no element", what, fmt::join(tensor.shape, ", "));
     const std::vector<std::int32_t> positions = positions_of(file, tensor, tensor.shape[0], what);
     const std::vector<std::byte> bytes = file.read(tensor);
     const auto element = static_cast<std::size_t>(size_of(tensor.type));

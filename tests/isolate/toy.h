@@ -212,6 +212,7 @@ class Toy {
     one.step = step;
     one.dtype = DType::f64;
     one.route = "reference";
+    one.operands.emplace_back().argument = "x";
     one.print = print(out, options_.sketches);
     if (stage == Stage::logits) logits(capture, one, out);
     capture.records.push_back(std::move(one));

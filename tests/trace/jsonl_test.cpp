@@ -223,6 +223,35 @@ TEST(Jsonl, ALostLineIsNoticed) {
   EXPECT_NE(issues_of(read).find("torn"), std::string::npos);
 }
 
+TEST(Jsonl, LinesInAnyOrderAreTheSameCapture) {
+  const std::vector<std::string> lines = lines_of(written(make_capture('a'), make_capture('b')));
+  std::vector<std::string> backwards(lines.rbegin(), lines.rend());
+  const JsonlContents read = parse_jsonl(joined(backwards), "t");
+  ASSERT_EQ(read.issues.size(), 1u) << issues_of(read);
+  EXPECT_EQ(read.issues[0].kind, IssueKind::reordered);
+  EXPECT_EQ(lines_lost(read.issues), 0);
+  for (const Capture& capture : read.captures) {
+    const Capture whole = make_capture(capture.arm);
+    test::expect_same_description(capture, whole);
+    EXPECT_EQ(capture.records.size(), whole.records.size());
+  }
+  // One is lost and another there twice: the number of lines is right, and it is torn all the same, in either order.
+  backwards.erase(backwards.begin() + 10);
+  backwards.push_back(backwards[20]);
+  EXPECT_NE(issues_of(parse_jsonl(joined(backwards), "t")).find("torn"), std::string::npos);
+  std::vector<std::string> forwards = lines;
+  forwards.erase(forwards.begin() + 10);
+  forwards.insert(forwards.begin() + 20, forwards[15]);
+  EXPECT_NE(issues_of(parse_jsonl(joined(forwards), "t")).find("torn"), std::string::npos);
+  // What end lines of other numbers say is believed of none.
+  for (const char* end : {R"({"event":"post_wo_end","lines":9223372036854775807})", R"({"event":"post_wo_end","lines":-1})"}) {
+    std::vector<std::string> more(lines.rbegin(), lines.rend());
+    more.emplace_back(end);
+    more.emplace_back(end);
+    EXPECT_NE(issues_of(parse_jsonl(joined(more), "t")).find("torn"), std::string::npos);
+  }
+}
+
 TEST(Jsonl, DuplicatedLinesAreToldFromConflicts) {
   const std::vector<std::string> lines = lines_of(written(make_capture('a'), make_capture('b')));
   const auto with = [&](const std::string& extra) {

@@ -157,6 +157,8 @@ inline void expect_same_description(const Capture& a, const Capture& b) {
   EXPECT_EQ(a.build, b.build);
   EXPECT_EQ(a.host, b.host);
   EXPECT_EQ(a.threads, b.threads);
+  EXPECT_EQ(a.model_hash, b.model_hash);
+  EXPECT_EQ(a.tokenizer_hash, b.tokenizer_hash);
   EXPECT_EQ(a.routes, b.routes);
   EXPECT_EQ(a.fault_effects, b.fault_effects);
   EXPECT_EQ(a.fault_planted, b.fault_planted);
@@ -201,6 +203,8 @@ inline Capture make_capture(char arm, std::int32_t n = 4, std::int64_t sample = 
   capture.build = "0.1.0 \"quoted\"\n";
   capture.host = "höst";
   capture.threads = 3;
+  capture.model_hash = "0123456789abcdef";
+  capture.tokenizer_hash = "fedcba9876543210";
   capture.routes = {{"matmul", "reference"}, {"pv", "reference"}};
   capture.fault_planted = arm == 'b';
   capture.fault_effects = arm == 'b' ? 12 : 0;
