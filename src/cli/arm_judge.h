@@ -40,6 +40,7 @@ class ArmJudge {
   using Order = std::tuple<int, int, Stage, int>;  // step, layer, stage, position
 
   void add(audit::Place place, int position, double ratio, std::string what, std::optional<int> at_step);
+  std::int64_t weights_of(const audit::Rows& rows, audit::Place place) const;
   void add_reads(const Capture& capture, int layer);
 
   const ArmSpec& spec_;
