@@ -14,17 +14,19 @@
 
 namespace greta::cli {
 void ArmJudge::judge(const WholeRun& run, const std::vector<std::int32_t>& group, const std::vector<int>& positions) {
-  const KeptRows rows(run.capture, run.tensors);
-  const audit::ArmRows arm{rows, run.capture.tokens};
+  std::vector<std::int32_t> layers = group;
+  if (layers.back() == n_layers_ - 1) layers.push_back(n_layers_);
   std::vector<audit::Place> places;
-  for (const std::int32_t layer : group) {
+  for (const std::int32_t layer : layers) {
     const auto more = places_of(layer, n_layers_);
     places.insert(places.end(), more.begin(), more.end());
   }
-  if (group.back() == n_layers_ - 1) {
-    const auto more = places_of(n_layers_, n_layers_);
-    places.insert(places.end(), more.begin(), more.end());
-  }
+  judge_places(run, places, positions);
+}
+
+void ArmJudge::judge_places(const WholeRun& run, const std::vector<audit::Place>& places, const std::vector<int>& positions) {
+  const KeptRows rows(run.capture, run.tensors);
+  const audit::ArmRows arm{rows, run.capture.tokens};
   std::vector<audit::Examination> found(places.size());
   std::vector<std::size_t> order(places.size());
   std::iota(order.begin(), order.end(), std::size_t{0});

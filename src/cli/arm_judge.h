@@ -28,6 +28,8 @@ class ArmJudge {
 
   /// Judges rows at `positions` of the layers of `group`, and with the last layer those of the head.
   void judge(const WholeRun& run, const std::vector<std::int32_t>& group, const std::vector<int>& positions);
+  /// Rows at `positions` of these places, ordered by layer, and what was read in their layers.
+  void judge_places(const WholeRun& run, const std::vector<audit::Place>& places, const std::vector<int>& positions);
   /// Positions that are compared and whose rows are not judged.
   void leave_out(int positions, std::string why);
 

@@ -23,6 +23,18 @@ std::vector<std::int32_t> layers_about(int layer, int n_layers) {
   return layers;
 }
 
+/// What run_whole() would have given for `layers` alone, out of a run of all layers.
+WholeRun part_of(const WholeRun& run, const std::vector<std::int32_t>& layers, int n_layers) {
+  std::set<std::int32_t> wanted(layers.begin(), layers.end());
+  wanted.insert({layers.front() - 1, n_layers});
+  WholeRun part;
+  part.capture = run.capture;
+  std::erase_if(part.capture.records, [&](const StageRecord& record) { return !wanted.contains(record.layer); });
+  for (const auto& [place, tensor] : run.tensors)
+    if (wanted.contains(place.first)) part.tensors.emplace(place, tensor);
+  return part;
+}
+
 /// Positions of arm B's rows that differ from arm A's, ascending.
 std::vector<int> differing_positions(const isolate::PromptPair& pair) {
   std::map<RecordKey, Hash128> in_a;
@@ -64,7 +76,8 @@ class Suspect {
     SceneRows scene;
     scene.at = {prompt_.outcome.id, arm_, {row.stage, layer, row.position}};
     scene.reread = reread;
-    scene.rows = prompt_.run.run_whole(arm_, layers_about(layer, model_.config.n_layers));
+    const std::vector<std::int32_t> layers = layers_about(layer, model_.config.n_layers);
+    scene.rows = all_layers_ ? part_of(*all_layers_, layers, model_.config.n_layers) : prompt_.run.run_whole(arm_, layers);
     scene.tokens = scene.rows.capture.tokens;
     trim(scene);
     return scene;
@@ -86,10 +99,12 @@ class Suspect {
  private:
   ArmJudge judged(const RightRows& right, std::int64_t* left = nullptr) {
     ArmJudge judge(model_, spec_, right);
-    for (const auto& group : layer_groups(model_.config, prompt_.run.n_positions())) {
-      const WholeRun run = prompt_.run.run_whole(arm_, group, right);
+    const auto groups = layer_groups(model_.config, prompt_.run.n_positions());
+    for (const auto& group : groups) {
+      WholeRun run = prompt_.run.run_whole(arm_, group, right);
       judge.judge(run, group, positions_);
       if (left != nullptr) *left = run.not_substituted;
+      if (groups.size() == 1 && right.empty()) all_layers_ = std::move(run);
     }
     return judge;
   }
@@ -100,6 +115,7 @@ class Suspect {
   char arm_;
   std::vector<int> positions_;
   std::optional<RightRows> guilty_;
+  std::optional<WholeRun> all_layers_;  // the arm as it is, where one run could keep it: searches need no other
 };
 
 SearchedScene search_at(Suspect& suspect, const isolate::StageRow& row, bool reread) {

@@ -28,7 +28,8 @@ struct Case {
   Alignment alignment;
   Comparison comparison;
   Ranking ranking;
-  bool judged = false;  // pairs were aligned and may be believed
+  bool judged = false;     // pairs were aligned and may be believed
+  bool by_bounds = false;  // and held to their bounds
 };
 
 std::string size_of(const Difference& d) {
@@ -252,6 +253,7 @@ PromptOutcome judge_prompt(Case& one, const ExperimentSpec& spec, const RunInfo&
     describe_mismatches(one, prompt);
     if (local && aligned && !prompt.bit_equality_claimed && !one.comparison.mismatches.empty()) {
       prompt.local = local(prompt.id);
+      one.by_bounds = prompt.local.has_value();
       if (prompt.local) describe_guilty(one, prompt);
     }
     prompt.judgement = aligned ? judge_aligned(one, prompt.local, run) : judge_as_designed(one, run);
@@ -270,15 +272,19 @@ PromptOutcome judge_prompt(Case& one, const ExperimentSpec& spec, const RunInfo&
 }
 
 std::vector<ControlResult> run_controls(const std::deque<Case>& cases, const ExperimentSpec& spec, const ControlRunner& run,
-                                        const Comparator& comparator) {
+                                        const Comparator& comparator, const LocalControlRunner& local) {
   std::vector<ControlGround> grounds;
   for (const Case& one : cases)
     if (one.judged && one.exp == ExpMode::aligned)
       grounds.push_back({&one.pair, &one.in_a, &one.in_b, &one.alignment.pairs, !one.comparison.mismatches.empty(),
-                         claims_bit_equality(one.pair.a, one.pair.b)});
+                         claims_bit_equality(one.pair.a, one.pair.b), one.by_bounds});
   std::vector<ControlResult> results;
-  for (const PlannedControl& control : plan_controls(grounds, spec.thresholds, spec.seed))
-    results.push_back(run_control(control.spec, grounds[control.ground], spec.thresholds, run, comparator));
+  for (const PlannedControl& control : plan_controls(grounds, spec.thresholds, spec.seed)) {
+    const ControlGround& ground = grounds[control.ground];
+    std::optional<ControlResult> result;
+    if (ground.by_bounds && local) result = run_local_control(control.spec, local);
+    results.push_back(result ? *result : run_control(control.spec, ground, spec.thresholds, run, comparator));
+  }
   return results;
 }
 
@@ -310,7 +316,7 @@ Judgement over_all(const Outcome& outcome) {
 }  // namespace
 
 Outcome judge(const std::vector<PromptPair>& pairs, const ExperimentSpec& spec, const RunInfo& run, const ControlRunner& runner,
-              const Comparator& comparator, const LocalJudge& local) {
+              const Comparator& comparator, const LocalJudge& local, const LocalControlRunner& local_control) {
   Outcome outcome;
   outcome.experiment = spec;
   outcome.run = run;
@@ -326,7 +332,7 @@ Outcome judge(const std::vector<PromptPair>& pairs, const ExperimentSpec& spec, 
   std::stable_sort(outcome.prompts.begin(), outcome.prompts.end(), [](const PromptOutcome& left, const PromptOutcome& right) {
     return std::tie(left.id, left.exp) < std::tie(right.id, right.exp);
   });
-  outcome.controls = run_controls(cases, spec, runner, comparator);
+  outcome.controls = run_controls(cases, spec, runner, comparator, local_control);
   outcome.collapse = judge_collapse(outcome.prompts, spec.collapse_token);
   outcome.judgement = over_all(outcome);
   outcome.cause.state = outcome.verdict() == Verdict::diverged ? CauseState::unexplained : CauseState::none;
