@@ -6,6 +6,7 @@
 #include <cstring>
 #include <type_traits>
 
+#include "audit/dot_tiles.h"
 #include "audit/wider_vectors.h"
 #include "core/error.h"
 
@@ -14,10 +15,6 @@ namespace {
 
 constexpr int kMostLanes = 64;
 constexpr std::size_t kFastLanes = 16;
-typedef double Eight __attribute__((vector_size(64)));
-
-typedef long long EightInts __attribute__((vector_size(64)));
-
 struct Lanes16 {
   double sum[kFastLanes];
   double squares[kFastLanes];
@@ -46,20 +43,6 @@ GRETA_WIDER_VECTORS void chains16(const double* x, const double* w, std::size_t 
   std::memcpy(out.alike, alike, sizeof alike);
 }
 
-/// Adds the lanes of `sum` by the tree; the squares of the new partial sums.
-template <class Real>
-double reduce(Real* sum, std::size_t lanes) {
-  double squares = 0;
-  for (std::size_t width = lanes / 2; width > 0; width /= 2) {
-    for (std::size_t i = 0; i < width; ++i) {
-      sum[i] += sum[i + width];
-      const auto partial = static_cast<double>(sum[i]);
-      squares += partial * partial;
-    }
-  }
-  return squares;
-}
-
 DotSum<double> dot16(std::span<const double> x, std::span<const double> w, double unit) {
   Lanes16 lanes;
   const std::size_t whole = x.size() / kFastLanes * kFastLanes;
@@ -76,7 +59,7 @@ DotSum<double> dot16(std::span<const double> x, std::span<const double> w, doubl
     out.squares += lanes.squares[lane];
     out.alike += static_cast<std::int64_t>(lanes.alike[lane]);
   }
-  out.squares += reduce(lanes.sum, kFastLanes);
+  out.squares += add_by_tree(lanes.sum, kFastLanes);
   out.value = lanes.sum[0];
   return out;
 }
@@ -103,9 +86,29 @@ DotSum<Real> dot_any(std::span<const double> x, std::span<const double> w, const
     out.squares += out.term_squares;
     out.alike *= 2;
   }
-  out.squares += reduce(sums.data(), lanes);
+  out.squares += add_by_tree(sums.data(), lanes);
   out.value = sums[0];
   return out;
+}
+
+/// Whether loops of 16 lanes do: those of plan `reference`.
+bool in_fast_lanes(const Arithmetic& arithmetic) {
+  return arithmetic.lanes == static_cast<int>(kFastLanes) && arithmetic.fused && arithmetic.operand.unit == 0;
+}
+
+/// One output of a row, a bias of 0 included.
+template <class Real>
+void put_sum(const DotSum<Real>& sum, std::span<const double> bias, const Arithmetic& arithmetic, std::size_t o,
+             Estimate& out) {
+  Errors errors = dot_errors(sum, arithmetic);
+  Real value = sum.value;
+  if (!bias.empty()) {
+    value += static_cast<Real>(bias[o]);
+    const double rounding = arithmetic.unit() * std::fabs(static_cast<double>(value));
+    errors.bound += rounding;
+    errors.worst += rounding;
+  }
+  put(out, o, value, errors, arithmetic);
 }
 
 template <class Real>
@@ -115,18 +118,23 @@ void matmul_rows(std::span<const std::span<const double>> rows, std::int64_t n_o
   for (std::int64_t o = 0; o < n_out; ++o) {
     const auto at = static_cast<std::size_t>(o);
     weight(o, weights);
-    for (std::size_t r = 0; r < rows.size(); ++r) {
-      const DotSum<Real> sum = dot<Real>(rows[r], weights, arithmetic);
-      Errors errors = dot_errors(sum, arithmetic);
-      Real value = sum.value;
-      if (!bias.empty()) {
-        value += static_cast<Real>(bias[at]);
-        const double rounding = arithmetic.unit() * std::fabs(static_cast<double>(value));
-        errors.bound += rounding;
-        errors.worst += rounding;
-      }
-      put(out[r], at, value, errors, arithmetic);
-    }
+    for (std::size_t r = 0; r < rows.size(); ++r)
+      put_sum(dot<Real>(rows[r], weights, arithmetic), bias, arithmetic, at, out[r]);
+  }
+}
+
+void matmul_tiles(std::span<const std::span<const double>> rows, std::int64_t n_out, const WeightRow& weight,
+                  std::span<const double> bias, const Arithmetic& arithmetic, std::vector<Estimate>& out) {
+  const std::size_t n = rows[0].size();
+  const auto outputs = static_cast<std::size_t>(n_out);
+  std::vector<double> weights(DotTiles::kOutputs * n);
+  DotTiles tiles(rows);
+  for (std::size_t first = 0; first < outputs; first += DotTiles::kOutputs) {
+    const std::size_t count = std::min(DotTiles::kOutputs, outputs - first);
+    for (std::size_t o = 0; o < count; ++o) weight(static_cast<std::int64_t>(first + o), std::span(weights).subspan(o * n, n));
+    tiles.add(weights);
+    for (std::size_t r = 0; r < rows.size(); ++r)
+      for (std::size_t o = 0; o < count; ++o) put_sum(tiles.sum(r, o), bias, arithmetic, first + o, out[r]);
   }
 }
 
@@ -140,8 +148,7 @@ DotSum<Real> dot(std::span<const double> x, std::span<const double> w, const Ari
   }
   DotSum<Real> out;
   if constexpr (std::is_same_v<Real, double>) {
-    const bool fast = lanes == kFastLanes && arithmetic.fused && arithmetic.operand.unit == 0;
-    out = fast ? dot16(x, w, arithmetic.unit()) : dot_any<Real>(x, w, arithmetic);
+    out = in_fast_lanes(arithmetic) ? dot16(x, w, arithmetic.unit()) : dot_any<Real>(x, w, arithmetic);
   } else {
     out = dot_any<Real>(x, w, arithmetic);
   }
@@ -175,12 +182,16 @@ Errors dot_errors(const DotSum<Real>& sum, const Arithmetic& arithmetic) {
 template Errors dot_errors(const DotSum<double>&, const Arithmetic&);
 template Errors dot_errors(const DotSum<long double>&, const Arithmetic&);
 
+bool leaves_alike_out(const Arithmetic& arithmetic) { return !arithmetic.is_double() && in_fast_lanes(arithmetic); }
+
 std::vector<Estimate> matmul(std::span<const std::span<const double>> rows, std::int64_t n_out, const WeightRow& weight,
-                             std::span<const double> bias, const Arithmetic& arithmetic) {
+                             std::span<const double> bias, const Arithmetic& arithmetic, AlikeRoundings alike) {
   std::vector<Estimate> out(rows.size(), Estimate(static_cast<std::size_t>(n_out)));
   if (rows.empty()) return out;
   if (arithmetic.is_double()) {
     matmul_rows<long double>(rows, n_out, weight, bias, arithmetic, out);
+  } else if (alike == AlikeRoundings::may_be_left_out && leaves_alike_out(arithmetic)) {
+    matmul_tiles(rows, n_out, weight, bias, arithmetic, out);
   } else {
     matmul_rows<double>(rows, n_out, weight, bias, arithmetic, out);
   }

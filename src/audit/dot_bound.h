@@ -31,6 +31,21 @@ inline bool rounds_alike(double term, double before, double partial, double unit
   return std::fabs(term - before) < 4 * digit && std::fabs(term) > 0x1p-9 * digit;
 }
 
+/// Adds the lanes of `sum` into sum[0]: lane i and lane i + lanes/2, then i + lanes/4, and so on. Returns the squares of the
+/// new partial sums.
+template <class Real>
+double add_by_tree(Real* sum, std::size_t lanes) {
+  double squares = 0;
+  for (std::size_t width = lanes / 2; width > 0; width /= 2) {
+    for (std::size_t i = 0; i < width; ++i) {
+      sum[i] += sum[i + width];
+      const auto partial = static_cast<double>(sum[i]);
+      squares += partial * partial;
+    }
+  }
+  return squares;
+}
+
 /// sum_i x[i] * w[i]. Real is double, or long double where the route itself computes in double.
 template <class Real>
 DotSum<Real> dot(std::span<const double> x, std::span<const double> w, const Arithmetic& arithmetic);
@@ -47,12 +62,19 @@ Errors sum_errors(double squares, std::int64_t roundings, std::int64_t alike, co
 /// Fills the n_in weights of output o, exactly as they dequantise.
 using WeightRow = std::function<void(std::int64_t o, std::span<double> weights)>;
 
+/// Counting the roundings that are alike costs more than all the rest of an estimate, is hardly ever needed and only ever
+/// widens bounds: who first judges without them judges again where that finds something (judge_product).
+enum class AlikeRoundings : std::uint8_t { counted, may_be_left_out };
+/// Whether the second leaves anything out.
+bool leaves_alike_out(const Arithmetic& arithmetic);
+
 /// out[r][o] = sum_i x[r][i] * weight[o][i] (+ bias[o]), as `rows.size()` estimates of [n_out]. Rows of x: [n_in]; bias:
-/// [n_out] or empty. Every weight row is asked for once; nothing is allocated for an output. All outputs read the same x, and weights
-/// of few digits give them like partial sums (rows of an F16 head were seen to be off by a common 1e-15 in double), so that their
-/// roundings may be alike: all of `bound` is `common`.
+/// [n_out] or empty. Every weight row is asked for once; nothing is allocated for an output. All outputs read the same x, and
+/// weights of few digits give them like partial sums (rows of an F16 head were seen to be off by a common 1e-15 in double), so
+/// that their roundings may be alike: all of `bound` is `common`.
 std::vector<Estimate> matmul(std::span<const std::span<const double>> rows, std::int64_t n_out, const WeightRow& weight,
-                             std::span<const double> bias, const Arithmetic& arithmetic);
+                             std::span<const double> bias, const Arithmetic& arithmetic,
+                             AlikeRoundings alike = AlikeRoundings::counted);
 
 /// Fills the n_in weights of output o and, for weight types that have them, the minimum of each sub-block, [n_in / sub].
 using IntegerWeightRow = std::function<void(std::int64_t o, std::span<double> weights, std::span<double> minima)>;

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <memory>
 #include <optional>
 #include <utility>
@@ -41,6 +42,13 @@ void judge_row(const RowCase& row, const Estimate& due, const ArmRows& arm, cons
   if (on_row) on_row(row, due, actual, error);
 }
 
+/// Rows of a product whose estimates and inputs are held at once: those of a head are wide.
+std::size_t rows_at_once(const RowCase& row) {
+  constexpr std::size_t kMostRows = 64, kMostBytes = std::size_t{96} << 20;
+  const std::size_t row_bytes = 4 * sizeof(double) * static_cast<std::size_t>(std::max<std::int64_t>(row.matrix.n_out, 1));
+  return std::clamp(kMostBytes / row_bytes, std::size_t{8}, kMostRows);
+}
+
 /// All rows of a matrix product at once: its weights are by far the largest operand.
 void examine_products(const std::vector<std::unique_ptr<RowCase>>& cases, const ArmRows& arm, Place place, const OnRow& on_row,
                       Examination& out) {
@@ -48,11 +56,36 @@ void examine_products(const std::vector<std::unique_ptr<RowCase>>& cases, const 
   const RowCase& first = *cases.front();
   std::vector<std::span<const double>> inputs;
   for (const auto& one : cases) inputs.emplace_back(one->inputs[0]);
-  const std::vector<Estimate> due = products(first, inputs, arithmetic_of(arm.rows.route(place.stage, place.layer), first));
-  for (std::size_t i = 0; i < cases.size(); ++i) judge_row(*cases[i], due[i], arm, on_row, out);
+  const Arithmetic arithmetic = arithmetic_of(arm.rows.route(place.stage, place.layer), first);
+  if (on_row) {
+    const std::vector<Estimate> due = products(first, inputs, arithmetic);
+    for (std::size_t i = 0; i < cases.size(); ++i) judge_row(*cases[i], due[i], arm, on_row, out);
+    return;
+  }
+  std::vector<Estimate> due = products(first, inputs, arithmetic, AlikeRoundings::may_be_left_out);
+  for (std::size_t i = 0; i < cases.size(); ++i) {
+    const auto actual = arm.rows.row(place.stage, place.layer, cases[i]->position);
+    add(out, place, cases[i]->position, judge_product(*cases[i], std::move(due[i]), actual, arithmetic));
+  }
 }
 
 }  // namespace
+
+LocalError judge_product(const RowCase& row, Estimate due, std::span<const double> actual, const Arithmetic& arithmetic) {
+  constexpr int kMostElements = 8;  // worked out one by one: more are done sooner together
+  const std::span<const double> x = row.inputs[0];
+  LocalError error = judge(due, actual);
+  if (row.quantised || !leaves_alike_out(arithmetic)) return error;
+  for (int n = 0; n < kMostElements && error.ratio > 0 && error.element < due.value.size(); ++n) {
+    const double before = due.bound[error.element];
+    set_element(row, static_cast<std::int64_t>(error.element), arithmetic, due);
+    if (due.bound[error.element] == before && !error.guilty()) return error;
+    if (due.bound[error.element] == before) break;
+    error = judge(due, actual);
+  }
+  if (error.ratio == 0 && !error.guilty()) return error;
+  return judge(products(row, {&x, 1}, arithmetic).front(), actual);
+}
 
 Examination& Examination::operator+=(Examination&& other) {
   rows += other.rows;
@@ -69,7 +102,6 @@ Examination& Examination::operator+=(Examination&& other) {
 
 Examination examine(const Contract& contract, const ArmRows& arm, std::span<const Place> places, std::span<const int> positions,
                     const OnRow& on_row) {
-  constexpr std::size_t kProductRows = 64;  // of which inputs and estimates are held at once
   Examination out;
   for (const Place& place : places) {
     if (!arm.rows.has(place.stage, place.layer)) continue;
@@ -94,7 +126,7 @@ Examination examine(const Contract& contract, const ArmRows& arm, std::span<cons
         continue;
       }
       waiting.push_back(std::move(right.row));
-      if (waiting.size() < kProductRows) continue;
+      if (waiting.size() < rows_at_once(*waiting.front())) continue;
       examine_products(waiting, arm, place, on_row, out);
       waiting.clear();
     }

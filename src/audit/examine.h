@@ -41,6 +41,10 @@ struct Examination {
   Examination& operator+=(Examination&& other);
 };
 
+/// The verdict on a row of a matrix product. `due` is its estimate with or without the roundings that are alike: they are
+/// counted where they may matter, so that the largest ratio, and everything of a guilty row, is as if they had been.
+LocalError judge_product(const RowCase& row, Estimate due, std::span<const double> actual, const Arithmetic& arithmetic);
+
 /// What was found of one row: its operands, what it should be, what it is.
 using OnRow =
     std::function<void(const RowCase& row, const Estimate& due, std::span<const double> actual, const LocalError& error)>;

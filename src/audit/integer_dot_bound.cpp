@@ -1,5 +1,8 @@
 // Integer matrix products: dots of codes are exact, so only the scales' products and one chain of sums round.
+#include <algorithm>
+#include <array>
 #include <cmath>
+#include <cstring>
 
 #include "audit/dot_bound.h"
 #include "audit/wider_vectors.h"
@@ -29,76 +32,103 @@ void minima_of_6_bits(const std::byte* row, std::span<double> minima) {
   }
 }
 
-/// A row of x, and what a sub-block of it sums to.
-struct Input {
-  std::span<const double> x;
-  std::vector<double> sums;
-};
+constexpr std::size_t kLanes = 8;    // rows of x that are computed together
+constexpr std::size_t kOutputs = 4;  // outputs that share the loads of x
+typedef double Eight __attribute__((vector_size(64)));
+typedef long long EightInts __attribute__((vector_size(64)));
 
-/// Room for the sub-blocks of one output.
-struct Dots {
-  std::vector<double> dot, squares;  // of the products
+/// Up to 8 rows of x, their elements i side by side, and what their sub-blocks sum to. Rows that are not there are zeros.
+struct Inputs {
+  std::vector<double> x, sums;  // [n][kLanes], [n / width][kLanes]
 
-  explicit Dots(std::size_t blocks) : dot(blocks), squares(blocks) {}
-};
-
-/// Dots of n / width sub-blocks, width a multiple of 8. Their order is free: products of codes and scales are exact in double.
-GRETA_WIDER_VECTORS void block_dots(const double* x, const double* w, std::size_t n, std::size_t width, double* dots,
-                                    double* dot_squares) {
-  constexpr std::size_t kLanes = 8;
-  for (std::size_t first = 0; first < n; first += width) {
-    double sum[kLanes] = {}, squares[kLanes] = {};
-    for (std::size_t i = first; i < first + width; i += kLanes) {
-      for (std::size_t lane = 0; lane < kLanes; ++lane) {
-        const double term = x[i + lane] * w[i + lane];
-        sum[lane] += term;
-        squares[lane] += term * term;
-      }
+  Inputs(std::span<const std::span<const double>> rows, std::size_t width)
+      : x(rows[0].size() * kLanes), sums(rows[0].size() / width * kLanes) {
+    for (std::size_t r = 0; r < rows.size(); ++r) {
+      for (std::size_t i = 0; i < rows[r].size(); ++i) x[i * kLanes + r] = rows[r][i];
+      for (std::size_t i = 0; i < rows[r].size() / width * width; ++i) sums[i / width * kLanes + r] += rows[r][i];
     }
-    double dot = 0, square = 0;
-    for (std::size_t lane = 0; lane < kLanes; ++lane) {
-      dot += sum[lane];
-      square += squares[lane];
-    }
-    *dots++ = dot;
-    *dot_squares++ = square;
   }
+};
+
+/// The chain of sums of one output, for 8 rows.
+struct Chain {
+  Eight acc = {}, squares = {}, before = {}, weight_squares = {};
+  EightInts alike = {};
+};
+
+/// Weights [kOutputs][n], minima [kOutputs][n / width] (or none) of some outputs, and their chains.
+struct Tile {
+  std::vector<double> weights, minima;
+  std::array<Chain, kOutputs> chains;
+  std::size_t n, width;
+  double unit;
+};
+
+[[gnu::always_inline]] inline void absolute(const Eight& x, Eight& out) {
+  out = reinterpret_cast<Eight>(reinterpret_cast<EightInts>(x) & 0x7fffffffffffffffLL);
 }
 
-/// One output: weights, and minima or none.
-void chain(const Input& input, std::span<const double> weights, std::span<const double> minima, std::size_t width, double bias,
-           bool has_bias, const Arithmetic& arithmetic, Dots& dots, Estimate& out, std::size_t o) {
-  const double u = arithmetic.unit();
-  double acc = 0, squares = 0, weight_squares = 0;
-  std::int64_t roundings = 0, alike = 0;
-  double before = 0;
-  const auto step = [&](double term) {
-    acc += term;
-    squares += acc * acc + term * term;  // the sum's rounding and that of the scales' product
-    roundings += 2;
-    alike += 2 * static_cast<std::int64_t>(rounds_alike(term, before, acc, u));
-    before = term;
-  };
-  block_dots(input.x.data(), weights.data(), input.sums.size() * width, width, dots.dot.data(), dots.squares.data());
-  for (std::size_t s = 0; s < input.sums.size(); ++s) {
-    const double dot = dots.dot[s];
-    weight_squares += dots.squares[s];
-    if (minima.empty()) {
-      step(dot);
-    } else {
-      const double minimum = minima[s] * input.sums[s];
-      step(dot - minimum);
-      step(minimum);
+[[gnu::always_inline]] inline void step(Chain& chain, const Eight& term, double unit) {
+  Eight size, distance, height;
+  chain.acc += term;
+  chain.squares += chain.acc * chain.acc + term * term;  // the sum's rounding and that of the scales' product
+  absolute(chain.acc, size);
+  absolute(term - chain.before, distance);
+  absolute(term, height);
+  const Eight digit = unit * size;                                          // as rounds_alike() has it
+  chain.alike -= 2 * ((distance < 4 * digit) & (height > 0x1p-9 * digit));  // true is -1
+  chain.before = term;
+}
+
+/// All sub-blocks of a tile's outputs, in order. Within a sub-block the order of products is free: those of codes and scales
+/// are exact in double.
+template <bool kMinima>
+[[gnu::always_inline]] inline void chain_blocks(const Inputs& inputs, Tile& tile) {
+  const std::size_t blocks = tile.n / tile.width;
+  for (std::size_t s = 0; s < blocks; ++s) {
+    Eight dot[kOutputs] = {}, squares[kOutputs] = {};
+    for (std::size_t i = s * tile.width; i < (s + 1) * tile.width; ++i) {
+      Eight x;
+      std::memcpy(&x, &inputs.x[i * kLanes], sizeof x);
+#pragma GCC unroll 4
+      for (std::size_t o = 0; o < kOutputs; ++o) {
+        const Eight term = x * tile.weights[o * tile.n + i];
+        dot[o] += term;
+        if constexpr (kMinima) squares[o] += term * term;
+      }
+    }
+    for (std::size_t o = 0; o < kOutputs; ++o) {
+      Chain& chain = tile.chains[o];
+      if constexpr (kMinima) {
+        Eight sums;
+        std::memcpy(&sums, &inputs.sums[s * kLanes], sizeof sums);
+        const Eight minimum = sums * tile.minima[o * blocks + s];
+        chain.weight_squares += squares[o];
+        step(chain, dot[o] - minimum, tile.unit);
+        step(chain, minimum, tile.unit);
+      } else {
+        step(chain, dot[o], tile.unit);
+      }
     }
   }
-  Errors errors = sum_errors(squares, roundings, alike, arithmetic);
-  if (!minima.empty()) {  // the contract's weights are d * code + m rounded to F32, these are not
-    const double size = 0x1p-24 * std::sqrt(weight_squares), every = std::sqrt(static_cast<double>(weights.size()));
+}
+GRETA_WIDER_VECTORS void chains_without_minima(const Inputs& inputs, Tile& tile) { chain_blocks<false>(inputs, tile); }
+GRETA_WIDER_VECTORS void chains_with_minima(const Inputs& inputs, Tile& tile) { chain_blocks<true>(inputs, tile); }
+
+/// Output o of the row in a lane of the chain.
+void put_lane(const Chain& chain, std::size_t lane, const Tile& tile, std::span<const double> bias,
+              const Arithmetic& arithmetic, Estimate& out, std::size_t o) {
+  const double u = arithmetic.unit();
+  const auto roundings = static_cast<std::int64_t>((tile.minima.empty() ? 2 : 4) * (tile.n / tile.width));
+  double acc = chain.acc[lane];
+  Errors errors = sum_errors(chain.squares[lane], roundings, chain.alike[lane], arithmetic);
+  if (!tile.minima.empty()) {  // the contract's weights are d * code + m rounded to F32, these are not
+    const double size = 0x1p-24 * std::sqrt(chain.weight_squares[lane]), every = std::sqrt(static_cast<double>(tile.n));
     errors.bound += std::fmin(6.0, every) * size;
     errors.worst += every * size;
   }
-  if (has_bias) {
-    acc += bias;
+  if (!bias.empty()) {
+    acc += bias[o];
     errors.bound += u * std::fabs(acc);
     errors.worst += u * std::fabs(acc);
   }
@@ -152,19 +182,23 @@ std::vector<Estimate> integer_matmul(std::span<const std::span<const double>> ro
   std::vector<Estimate> out(rows.size(), Estimate(static_cast<std::size_t>(n_out)));
   if (rows.empty()) return out;
   const auto width = static_cast<std::size_t>(blocks.sub);
-  std::vector<Input> inputs;
-  for (const auto& row : rows) {
-    Input input{row, std::vector<double>(row.size() / width)};
-    for (std::size_t i = 0; i < input.sums.size() * width; ++i) input.sums[i / width] += row[i];
-    inputs.push_back(std::move(input));
-  }
-  std::vector<double> weights(rows[0].size()), minima(blocks.minima ? rows[0].size() / width : 0);
-  Dots dots(rows[0].size() / width);
-  for (std::int64_t o = 0; o < n_out; ++o) {
-    const auto at = static_cast<std::size_t>(o);
-    weight(o, weights, minima);
-    for (std::size_t r = 0; r < rows.size(); ++r) {
-      chain(inputs[r], weights, minima, width, bias.empty() ? 0.0 : bias[at], !bias.empty(), arithmetic, dots, out[r], at);
+  std::vector<Inputs> inputs;
+  for (std::size_t first = 0; first < rows.size(); first += kLanes)
+    inputs.emplace_back(rows.subspan(first, std::min(kLanes, rows.size() - first)), width);
+  const std::size_t n = rows[0].size(), n_minima = blocks.minima ? n / width : 0;
+  Tile tile{std::vector<double>(kOutputs * n), std::vector<double>(kOutputs * n_minima), {}, n, width, arithmetic.unit()};
+  const auto outputs = static_cast<std::size_t>(n_out);
+  for (std::size_t first = 0; first < outputs; first += kOutputs) {
+    const std::size_t count = std::min(kOutputs, outputs - first);
+    for (std::size_t o = 0; o < count; ++o)
+      weight(static_cast<std::int64_t>(first + o), std::span(tile.weights).subspan(o * n, n),
+             std::span(tile.minima).subspan(o * n_minima, n_minima));
+    for (std::size_t g = 0; g < inputs.size(); ++g) {
+      tile.chains = {};
+      blocks.minima ? chains_with_minima(inputs[g], tile) : chains_without_minima(inputs[g], tile);
+      for (std::size_t o = 0; o < count; ++o)
+        for (std::size_t r = g * kLanes; r < std::min(rows.size(), (g + 1) * kLanes); ++r)
+          put_lane(tile.chains[o], r - g * kLanes, tile, bias, arithmetic, out[r], first + o);
     }
   }
   for (Estimate& estimate : out) estimate.common = estimate.bound;

@@ -157,13 +157,25 @@ RightCase right_case(const Contract& contract, const Rows& rows, const Op& op, P
 }
 
 std::vector<Estimate> products(const RowCase& row, std::span<const std::span<const double>> inputs,
-                               const Arithmetic& arithmetic) {
-  if (!row.quantised) return matmul(inputs, row.matrix.n_out, row.matrix.row, row.bias, arithmetic);
+                               const Arithmetic& arithmetic, AlikeRoundings alike) {
+  if (!row.quantised) return matmul(inputs, row.matrix.n_out, row.matrix.row, row.bias, arithmetic, alike);
   const auto weights = [&row](std::int64_t o, std::span<double> values, std::span<double> minima) {
     row.matrix.row(o, values);
     if (!minima.empty()) row.matrix.minima(o, minima);
   };
   return integer_matmul(inputs, row.matrix.n_out, integer_blocks(row.matrix.dtype), weights, row.bias, arithmetic);
+}
+
+void set_element(const RowCase& row, std::int64_t o, const Arithmetic& arithmetic, Estimate& due) {
+  const std::span<const double> x = row.inputs[0];
+  const auto at = static_cast<std::size_t>(o);
+  const auto weights = [&](std::int64_t, std::span<double> values) { row.matrix.row(o, values); };
+  const auto bias = row.bias.empty() ? std::span<const double>() : std::span(row.bias).subspan(at, 1);
+  const Estimate one = matmul({&x, 1}, 1, weights, bias, arithmetic).front();
+  due.value[at] = one.value[0];
+  due.bound[at] = one.bound[0];
+  due.worst[at] = one.worst[0];
+  due.common[at] = one.common[0];
 }
 
 Estimate estimate(const RowCase& row, const Arithmetic& arithmetic) {

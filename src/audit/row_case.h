@@ -78,7 +78,9 @@ std::vector<double> vector_of(const Tensors& tensors, const std::string& name);
 Estimate estimate(const RowCase& row, const Arithmetic& arithmetic);
 /// The same of a matrix product for several rows of its input at once, [n_in] each; `row` says everything else.
 std::vector<Estimate> products(const RowCase& row, std::span<const std::span<const double>> inputs,
-                               const Arithmetic& arithmetic);
+                               const Arithmetic& arithmetic, AlikeRoundings alike = AlikeRoundings::counted);
+/// Sets output o of a product's estimate anew, with the roundings that are alike.
+void set_element(const RowCase& row, std::int64_t o, const Arithmetic& arithmetic, Estimate& due);
 
 /// The arithmetic that the route declares for the op: `reference`, `float64`, `q8`; any other name: F32 in 16 lanes.
 Arithmetic arithmetic_of(std::string_view route, const RowCase& row);

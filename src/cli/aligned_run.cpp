@@ -48,6 +48,12 @@ std::set<RecordKey> differing_prefix(const Capture& a, const Capture& b, std::in
 
 }  // namespace
 
+FaultSpec control_fault(const isolate::ControlSpec& spec) {
+  const std::string how = spec.delta ? fmt::format("add={}", *spec.delta) : fmt::format("ulp={}", spec.ulps.value_or(1));
+  return parse_fault(fmt::format("perturb@decode:layer={}:stage={}:position={}:index={}:{}", spec.layer, name(spec.stage),
+                                 spec.position, spec.index, how));
+}
+
 void add_counts(std::vector<std::int64_t>& sums, const std::vector<std::int64_t>& counts) {
   for (std::size_t i = 0; i < sums.size(); ++i) sums[i] += counts[i];
 }
@@ -253,27 +259,46 @@ WholeRun AlignedRun::run_whole(char arm, const std::vector<std::int32_t>& layers
   return run;
 }
 
-Capture AlignedRun::control(const isolate::ControlSpec& spec) {
-  const std::string how = spec.delta ? fmt::format("add={}", *spec.delta) : fmt::format("ulp={}", spec.ulps.value_or(1));
-  const FaultSpec fault = parse_fault(fmt::format("perturb@decode:layer={}:stage={}:position={}:index={}:{}", spec.layer,
-                                                  name(spec.stage), spec.position, spec.index, how));
-
-  auto nearest = snapshots_.upper_bound(spec.position);
-  if (nearest == snapshots_.begin())
-    fail("internal error: control at position {} lies before the first decode step", spec.position);
+/// Arm B's step at `position` from the nearest snapshot, with `faults` beside the arm's own.
+Capture AlignedRun::step_again(std::int32_t position, RecorderOptions recorded, const std::vector<FaultSpec>& faults) {
+  auto nearest = snapshots_.upper_bound(position);
+  if (nearest == snapshots_.begin()) fail("internal error: control at position {} lies before the first decode step", position);
   --nearest;
-  RecorderOptions recorded = options({});
-  recorded.detail_from = spec.position;
-  recorded.full = recorded.after_shift = false;  // the snapshot lies after the shift
-  arm_b_->record(header('b'), recorded);
-  arm_b_->restore(nearest->second, {fault});
-  for (std::int32_t position = nearest->first; position <= spec.position; ++position)
-    arm_b_->decode(tokens_[static_cast<std::size_t>(position)], position);
+  recorded.detail_from = position;
+  recorded.after_shift = false;  // the snapshot lies after the shift
+  arm_b_->record(header('b'), std::move(recorded));
+  arm_b_->restore(nearest->second, faults);
+  for (std::int32_t p = nearest->first; p <= position; ++p) arm_b_->decode(tokens_[static_cast<std::size_t>(p)], p);
   Capture capture = arm_b_->take_capture();
-  const std::int32_t step = nearest->second.place.steps + spec.position - nearest->first;
+  const std::int32_t step = nearest->second.place.steps + position - nearest->first;
   std::erase_if(capture.records, [&](const StageRecord& record) { return record.step != step; });
   std::erase_if(capture.logits, [&](const LogitsRecord& logits) { return logits.step != step; });
   return capture;
+}
+
+Capture AlignedRun::control(const isolate::ControlSpec& spec) {
+  RecorderOptions recorded = options({});
+  recorded.full = false;
+  return step_again(spec.position, std::move(recorded), {control_fault(spec)});
+}
+
+WholeRun AlignedRun::step_whole(std::int32_t position, const std::vector<std::int32_t>& layers,
+                                const std::vector<FaultSpec>& faults) {
+  RecorderOptions recorded;
+  recorded.layers = layers;
+  recorded.sample = 0;
+  recorded.full = true;
+  WholeRun run;
+  run.capture = step_again(position, std::move(recorded), faults);
+  run.tensors = arm_b_->full_tensors();
+  for (const std::int32_t layer : layers) {
+    for (const auto& [part, stage] : {std::pair(KvPart::k, Stage::k_cache), std::pair(KvPart::v, Stage::v_cache)}) {
+      const auto slots = run.tensors.find({layer, stage});
+      for (std::int32_t p = 0; slots != run.tensors.end() && p < position; ++p)
+        keep_whole(slots->second, slots->second.rows[p], arm_b_->kv_slot(part, layer, p), 0);
+    }
+  }
+  return run;
 }
 
 }  // namespace greta::cli

@@ -34,6 +34,9 @@ struct RunContext {
   std::size_t detailed_rows = kDetailedRows;
 };
 
+/// The perturbation of a control, as a fault.
+FaultSpec control_fault(const isolate::ControlSpec& spec);
+
 /// Adds one count a fault.
 void add_counts(std::vector<std::int64_t>& sums, const std::vector<std::int64_t>& counts);
 
@@ -57,6 +60,9 @@ class AlignedRun {
   isolate::PromptPair run();
   /// Arm B's decode step at spec.position again, perturbed.
   Capture control(const isolate::ControlSpec& spec);
+  /// The same step with these faults beside the arm's own, or none; rows of all stages of `layers` are kept whole, and the
+  /// slots of earlier positions as they are after the step.
+  WholeRun step_whole(std::int32_t position, const std::vector<std::int32_t>& layers, const std::vector<FaultSpec>& faults);
   /// Arm 'a' or 'b' once more, after run(): every row of every stage of `layers` and of the layer before them is kept whole,
   /// and what a row's op read is recorded. The rows `right` get their right values (cli/substitution.h).
   WholeRun run_whole(char arm, const std::vector<std::int32_t>& layers, const RightRows& right = {});
@@ -79,6 +85,7 @@ class AlignedRun {
 
  private:
   Capture header(char arm) const;
+  Capture step_again(std::int32_t position, RecorderOptions recorded, const std::vector<FaultSpec>& faults);
   RecorderOptions options(const std::set<RecordKey>& also) const;
   Capture run_a(const std::set<RecordKey>& also);
   Capture run_b(const std::set<RecordKey>& also);
@@ -90,7 +97,8 @@ class AlignedRun {
   std::vector<std::int32_t> declared_schedule(const ArmSpec& spec, std::int32_t prefill_end, std::int32_t decodes) const;
   std::int32_t decode_start() const;
   std::int32_t first_logits() const;
-  /// Keeps the rows of logits of positions from `begin` on in `rows`; does nothing where they are not wanted and in run_whole().
+  /// Keeps the rows of logits of positions from `begin` on in `rows`; does nothing where they are not wanted and in
+  /// run_whole().
   Arm::OnLogits keep_logits(isolate::LogitsRows& rows, std::int32_t begin) const;
 
   const RunContext& context_;

@@ -115,6 +115,15 @@ std::vector<double> Arm::decode(std::int32_t token, std::int32_t position) {
 
 void Arm::context_shift(std::int32_t keep, std::int32_t discard) { session_.sequences().context_shift(keep, discard, probe()); }
 
+TensorView Arm::kv_slot(KvPart part, int layer, std::int32_t position) {
+  TensorView slot;
+  slot.data = kv_.write_slot(part, layer, {0, position});
+  slot.dtype = kv_.dtype();
+  slot.n_rows = 1;
+  slot.n_cols = kv_.width();
+  return slot;
+}
+
 Arm::Snapshot Arm::snapshot() const {
   return {kv_, recording_on_ ? recorder_->memory() : Recorder::Memory{}, faulty_.memory(), session_.place()};
 }

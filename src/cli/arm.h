@@ -91,6 +91,8 @@ class Arm {
   Capture take_capture();
   const FullTensors& full_tensors() const { return recorder_->full_tensors(); }
   const KvJournal& kv_journal() const { return recorder_->kv_journal(); }
+  /// A slot of sequence 0 as it is now, [1, width]; valid until the cache changes.
+  TensorView kv_slot(KvPart part, int layer, std::int32_t position);
   /// The slot of the cache that lies at an address; nullopt: none does.
   std::optional<KvPlace> kv_place(const std::byte* slot) const { return kv_.place(slot); }
   /// Elements that each fault changed, in the order of the arm's own.

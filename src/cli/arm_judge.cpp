@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <atomic>
 #include <limits>
+#include <numeric>
 #include <thread>
 #include <utility>
 
@@ -13,15 +14,30 @@
 
 namespace greta::cli {
 void ArmJudge::judge(const WholeRun& run, const std::vector<std::int32_t>& group, const std::vector<int>& positions) {
+  std::vector<std::int32_t> layers = group;
+  if (layers.back() == n_layers_ - 1) layers.push_back(n_layers_);
+  std::vector<audit::Place> places;
+  for (const std::int32_t layer : layers) {
+    const auto more = places_of(layer, n_layers_);
+    places.insert(places.end(), more.begin(), more.end());
+  }
+  judge_places(run, places, positions);
+}
+
+void ArmJudge::judge_places(const WholeRun& run, const std::vector<audit::Place>& places, const std::vector<int>& positions) {
   const KeptRows rows(run.capture, run.tensors);
   const audit::ArmRows arm{rows, run.capture.tokens};
-  std::vector<int> layers(group.begin(), group.end());
-  if (layers.back() == n_layers_ - 1) layers.push_back(n_layers_);
-  std::vector<audit::Examination> found(layers.size());
+  std::vector<audit::Examination> found(places.size());
+  std::vector<std::size_t> order(places.size());
+  std::iota(order.begin(), order.end(), std::size_t{0});
+  std::vector<std::int64_t> sizes;
+  for (const audit::Place& place : places) sizes.push_back(weights_of(rows, place));
+  // The largest first, so that no thread has one left when the others are done.
+  std::stable_sort(order.begin(), order.end(), [&](std::size_t i, std::size_t j) { return sizes[i] > sizes[j]; });
   std::atomic<std::size_t> next{0};
   const auto work = [&] {
-    for (std::size_t i = next++; i < layers.size(); i = next++)
-      found[i] = audit::examine({contract_, tensors_}, arm, places_of(layers[i], n_layers_), positions);
+    for (std::size_t i = next++; i < order.size(); i = next++)
+      found[order[i]] = audit::examine({contract_, tensors_}, arm, {&places[order[i]], 1}, positions);
   };
   std::vector<std::jthread> helpers;
   for (int t = 1; t < spec_.threads; ++t) helpers.emplace_back(work);
@@ -29,12 +45,21 @@ void ArmJudge::judge(const WholeRun& run, const std::vector<std::int32_t>& group
   helpers.clear();
   for (const StageRecord& record : run.capture.records)
     if (!record.reread) steps_.try_emplace({record.position, record.layer, record.stage}, record.step);
-  for (std::size_t i = 0; i < layers.size(); ++i) {
+  for (std::size_t i = 0; i < places.size(); ++i) {
     for (const audit::GuiltyRow& row : found[i].guilty)
       add(row.place, row.position, audit::largest_ratio(row.error), audit::described(row.error), std::nullopt);
     sum_ += std::move(found[i]);
-    add_reads(run.capture, layers[i]);
+    const bool last_of_layer = i + 1 == places.size() || places[i + 1].layer != places[i].layer;
+    if (last_of_layer) add_reads(run.capture, places[i].layer);
   }
+}
+
+/// Weights that judging a place takes; 0: none.
+std::int64_t ArmJudge::weights_of(const audit::Rows& rows, audit::Place place) const {
+  const auto op = audit::op_of({contract_, tensors_}, rows, place);
+  if (!op || op->op != audit::OpClass::matmul) return 0;
+  const auto shape = tensors_.find(op->weight);
+  return shape ? shape->rows * shape->cols : 0;
 }
 
 void ArmJudge::leave_out(int positions, std::string why) {

@@ -28,6 +28,8 @@ class ArmJudge {
 
   /// Judges rows at `positions` of the layers of `group`, and with the last layer those of the head.
   void judge(const WholeRun& run, const std::vector<std::int32_t>& group, const std::vector<int>& positions);
+  /// Rows at `positions` of these places, ordered by layer, and what was read in their layers.
+  void judge_places(const WholeRun& run, const std::vector<audit::Place>& places, const std::vector<int>& positions);
   /// Positions that are compared and whose rows are not judged.
   void leave_out(int positions, std::string why);
 
@@ -40,6 +42,7 @@ class ArmJudge {
   using Order = std::tuple<int, int, Stage, int>;  // step, layer, stage, position
 
   void add(audit::Place place, int position, double ratio, std::string what, std::optional<int> at_step);
+  std::int64_t weights_of(const audit::Rows& rows, audit::Place place) const;
   void add_reads(const Capture& capture, int layer);
 
   const ArmSpec& spec_;

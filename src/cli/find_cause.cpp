@@ -88,9 +88,10 @@ class Suspect {
     ArmJudge judge(model_, spec_, right);
     std::int64_t not_substituted = 0;
     for (const auto& group : groups_) {
-      const WholeRun run = prompt_.run.run_whole(arm_, group, right);
+      WholeRun run = prompt_.run.run_whole(arm_, group, right);
       judge.judge(run, group, positions_);
       not_substituted = run.not_substituted;
+      if (groups_.size() == 1 && right.empty()) hold(std::move(run), 0);  // all that searches look through
     }
     return {judge.guilty(), not_substituted + judge.unjudged()};
   }
@@ -103,7 +104,7 @@ class Suspect {
   SearchedScene search(const RecordKey& key) {
     SearchedScene out;
     SceneRows& scene = out.scene;
-    const KeptRows& rows = rows_about(key.layer);
+    (void)rows_about(key.layer);
     scene.at = {prompt_.outcome.id, arm_, row_of(key)};
     scene.reread = is_reread(key);
     scene.tokens = held_.capture.tokens;
@@ -114,7 +115,6 @@ class Suspect {
           std::find(near.begin(), near.end(), place.first) != near.end())
         scene.rows.tensors.emplace(place, tensor);
     trim(scene);
-    (void)rows;
     out.found = search_scene(scene, *model_.file, out.missing);
     return out;
   }
@@ -153,11 +153,14 @@ class Suspect {
     for (const int end : {groups_[group].front(), groups_[group].back()})
       for (const int near : layers_about(end, model_.config.n_layers))
         if (std::find(layers.begin(), layers.end(), near) == layers.end()) layers.push_back(near);
+    hold(prompt_.run.run_whole(arm_, layers), group);
+    return *rows_;
+  }
+  void hold(WholeRun run, std::size_t group) {
     rows_.reset();
-    held_ = prompt_.run.run_whole(arm_, layers);
+    held_ = std::move(run);
     rows_.emplace(held_.capture, held_.tensors);
     held_group_ = group;
-    return *rows_;
   }
 
   const DivergedPrompt& prompt_;

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "cli/command_line.h"
+#include "cli/local_control.h"
 #include "cli/local_judge.h"
 #include "cli/paths.h"
 #include "core/error.h"
@@ -248,6 +249,12 @@ isolate::Outcome IsolateRun::judge() {
       if (prompts_[i].id == spec.prompt_id) return runs_[i]->control(spec);
     fail("internal error: control for an unknown prompt {}", quote(spec.prompt_id));
   };
+  const auto local_control = [&](const isolate::ControlSpec& spec) -> std::optional<isolate::LocalControl> {
+    if (terminal_) fmt::print(stderr, "\r\033[Kcontrol {}: {} at layer {}", ++n_controls, name(spec.stage), spec.layer);
+    for (std::size_t i = 0; i < runs_.size(); ++i)
+      if (prompts_[i].id == spec.prompt_id) return control_locally(*runs_[i], context_, spec);
+    fail("internal error: control for an unknown prompt {}", quote(spec.prompt_id));
+  };
   const auto local = [&](const std::string& id) -> std::optional<isolate::LocalPair> {
     for (std::size_t p = 0; p < runs_.size() && !options_.no_bounds; ++p) {
       if (prompts_[p].id != id) continue;
@@ -257,7 +264,7 @@ isolate::Outcome IsolateRun::judge() {
     }
     return std::nullopt;
   };
-  return isolate::judge(pairs_, setup_.experiment, info_, control, isolate::difference, local);
+  return isolate::judge(pairs_, setup_.experiment, info_, control, isolate::difference, local, local_control);
 }
 
 }  // namespace greta::cli

@@ -7,8 +7,8 @@
 namespace greta::cli {
 namespace {
 
-/// Bytes of kept rows, as stored and as float64, that one group of layers may take.
-constexpr double kGroupBytes = 5e8;
+/// Bytes of kept rows, as stored and as float64, that one group of layers may take. Every group costs the arm another pass.
+constexpr double kGroupBytes = 1.2e9;
 
 }  // namespace
 

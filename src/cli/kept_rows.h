@@ -16,8 +16,7 @@
 
 namespace greta::cli {
 
-/// Groups of consecutive layers whose rows, kept whole as stored and as float64, take some hundred megabytes at most; one layer
-/// at least.
+/// Groups of consecutive layers whose rows, kept whole as stored and as float64, take 1.2 GB at most; one layer at least.
 std::vector<std::vector<std::int32_t>> layer_groups(const ModelConfig& config, std::int64_t positions);
 
 /// The stages of a layer, or with layer = n_layers those that exist once a token.

@@ -6,7 +6,7 @@
 
 namespace greta::cli {
 
-/// Runs both arms again, a group of layers at a time so that the rows kept stay within some hundred megabytes, and judges every
+/// Runs both arms again, a group of layers at a time so that the rows kept stay within 1.2 GB, and judges every
 /// row that they compute for the prompt. `on_layers(done, all)` is told of progress.
 isolate::LocalPair judge_locally(AlignedRun& run, const RunContext& context,
                                  const std::function<void(int done, int all)>& on_layers);

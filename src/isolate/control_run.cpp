@@ -56,8 +56,8 @@ double ulp_away(const std::vector<double>& sample, std::size_t index, DType dtyp
 
 bool usable(double x) { return std::isfinite(x) && std::abs(x) > 1e-4 && std::abs(x) < 1e4; }
 
-/// A seeded element of the slice that a perturbation moves by a normal number; 0 without a slice. A sliding window may hide all of
-/// a slice of scores, and no perturbation moves an infinity: then the key of the row's own token, for the first head.
+/// A seeded element of the slice that a perturbation moves by a normal number; 0 without a slice. A sliding window may hide all
+/// of a slice of scores, and no perturbation moves an infinity: then the key of the row's own token, for the first head.
 std::int64_t choose_element(const StageRecord& record, Random& random) {
   const auto& sample = record.print.sample;
   if (sample.empty()) return 0;
@@ -209,6 +209,21 @@ ControlResult run_control(const ControlSpec& spec, const ControlGround& ground, 
     result.where = place(row->stage, row->layer, row->position);
     break;
   }
+  return result;
+}
+
+std::optional<ControlResult> run_local_control(const ControlSpec& spec, const LocalControlRunner& run) {
+  const std::optional<LocalControl> control = run(spec);
+  if (!control) return std::nullopt;
+  ControlResult result;
+  result.spec = control->spec;
+  result.met = "bound";
+  result.where = "nothing";
+  if (control->guilty.empty()) return result;
+  const LocalFinding& first = control->guilty.front();
+  result.found =
+      first.stage == spec.stage && first.position == spec.position && (first.layer == spec.layer || once_per_token(spec.stage));
+  result.where = place(first.stage, first.layer, first.position);
   return result;
 }
 

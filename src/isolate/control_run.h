@@ -6,6 +6,7 @@
 
 #include "isolate/compare.h"
 #include "isolate/controls.h"
+#include "isolate/local_control.h"
 
 namespace greta::isolate {
 
@@ -17,6 +18,7 @@ struct ControlGround {
   const std::vector<RecordPair>* pairs = nullptr;  // as aligned
   bool arms_differ = false;                        // mismatches were found: controls meet arm B's own record
   bool bit_equality = false;                       // claimed: the perturbation is 1 ULP, else 4 times the threshold
+  bool by_bounds = false;                          // local error judged the prompt
 };
 
 struct PlannedControl {
@@ -32,6 +34,9 @@ std::vector<PlannedControl> plan_controls(const std::vector<ControlGround>& grou
 /// Runs the control (or, without `run`, alters arm B's record in memory) and looks for the first mismatch of that step.
 ControlResult run_control(const ControlSpec& spec, const ControlGround& ground, const Thresholds& thresholds,
                           const ControlRunner& run, const Comparator& comparator);
+
+/// Where local error judges: the first guilty row has to be the control's own. nullopt: the element has no bound.
+std::optional<ControlResult> run_local_control(const ControlSpec& spec, const LocalControlRunner& run);
 
 /// A copy of `record` with the element moved as `spec` says: slice, sketch and hash, as a fingerprint of the altered row has
 /// them.

@@ -20,7 +20,7 @@ struct ControlSpec {
   int position = 0;             // of the decode step to run again, n-1 .. n+span-2; for k_cache and v_cache also the slot
   std::int64_t index = 0;       // element of the row
   std::optional<int> ulps;      // of the stored type, away from zero (bit-equality is claimed)
-  std::optional<double> delta;  // added to the element: 4 times the stage's threshold on the row's RMS
+  std::optional<double> delta;  // added to the element: 4 times its bound, or the stage's threshold on the row's RMS
   /// "1 ulp", "+3.2e-05".
   std::string magnitude() const;
 };
@@ -29,8 +29,8 @@ struct ControlResult {
   ControlSpec spec;
   bool in_memory = false;  // one record was altered, not the run: analyze and compare, which have no engine
   bool found = false;      // the first mismatch lies at spec's stage, layer and position
-  std::string met;         // against what: "a", or "b" where the arms differ already
-  std::string where;       // the first mismatch found: "ffn_norm layer 3 position 4", or "nothing"
+  std::string met;         // against what: "a", or "b" where the arms differ already; "bound": by local error
+  std::string where;       // the first mismatch or guilty row found: "ffn_norm layer 3 position 4", or "nothing"
 };
 
 /// Runs arm B's decode step at spec.position again from its KV snapshot (the slots of positions < spec.position as arm B left

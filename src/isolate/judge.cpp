@@ -31,6 +31,7 @@ struct Case {
   Ranking ranking;
   std::optional<std::string> other_weights;  // the arms computed with different weights: which, in words
   bool judged = false;                       // pairs were aligned and may be believed
+  bool by_bounds = false;  // and held to their bounds
 };
 
 std::string size_of(const Difference& d) {
@@ -271,6 +272,7 @@ PromptOutcome judge_prompt(Case& one, const ExperimentSpec& spec, const RunInfo&
     describe_mismatches(one, prompt);
     if (local && aligned && !prompt.bit_equality_claimed && !one.comparison.mismatches.empty()) {
       prompt.local = local(prompt.id);
+      one.by_bounds = prompt.local.has_value();
       if (prompt.local) describe_guilty(one, prompt);
       if (prompt.local) prompt.gains = gains(pair.a, pair.b, std::max(0, prompt.n_tokens - 1));
     }
@@ -290,15 +292,19 @@ PromptOutcome judge_prompt(Case& one, const ExperimentSpec& spec, const RunInfo&
 }
 
 std::vector<ControlResult> run_controls(const std::deque<Case>& cases, const ExperimentSpec& spec, const ControlRunner& run,
-                                        const Comparator& comparator) {
+                                        const Comparator& comparator, const LocalControlRunner& local) {
   std::vector<ControlGround> grounds;
   for (const Case& one : cases)
     if (one.judged && one.exp == ExpMode::aligned)
       grounds.push_back({&one.pair, &one.in_a, &one.in_b, &one.alignment.pairs, !one.comparison.mismatches.empty(),
-                         claims_bit_equality(one.pair.a, one.pair.b)});
+                         claims_bit_equality(one.pair.a, one.pair.b), one.by_bounds});
   std::vector<ControlResult> results;
-  for (const PlannedControl& control : plan_controls(grounds, spec.thresholds, spec.seed))
-    results.push_back(run_control(control.spec, grounds[control.ground], spec.thresholds, run, comparator));
+  for (const PlannedControl& control : plan_controls(grounds, spec.thresholds, spec.seed)) {
+    const ControlGround& ground = grounds[control.ground];
+    std::optional<ControlResult> result;
+    if (ground.by_bounds && local) result = run_local_control(control.spec, local);
+    results.push_back(result ? *result : run_control(control.spec, ground, spec.thresholds, run, comparator));
+  }
   return results;
 }
 
@@ -331,7 +337,7 @@ Judgement over_all(const Outcome& outcome) {
 }  // namespace
 
 Outcome judge(const std::vector<PromptPair>& pairs, const ExperimentSpec& spec, const RunInfo& run, const ControlRunner& runner,
-              const Comparator& comparator, const LocalJudge& local) {
+              const Comparator& comparator, const LocalJudge& local, const LocalControlRunner& local_control) {
   Outcome outcome;
   outcome.experiment = spec;
   outcome.run = run;
@@ -347,7 +353,7 @@ Outcome judge(const std::vector<PromptPair>& pairs, const ExperimentSpec& spec, 
   std::stable_sort(outcome.prompts.begin(), outcome.prompts.end(), [](const PromptOutcome& left, const PromptOutcome& right) {
     return std::tie(left.id, left.exp) < std::tie(right.id, right.exp);
   });
-  outcome.controls = run_controls(cases, spec, runner, comparator);
+  outcome.controls = run_controls(cases, spec, runner, comparator, local_control);
   outcome.collapse = judge_collapse(outcome.prompts, spec.collapse_token);
   outcome.judgement = over_all(outcome);
   outcome.cause.state = outcome.verdict() == Verdict::diverged ? CauseState::unexplained : CauseState::none;

@@ -24,8 +24,8 @@ double value_at(const std::byte* row, DType dtype, std::size_t i) {
   return static_cast<double>(reinterpret_cast<const float*>(row)[i]);
 }
 
-/// As stored; a row of blocks as its values, exactly (F64 for quantised activations, else F32), since files of tensors hold
-/// single elements.
+}  // namespace
+
 void keep_whole(FullTensor& full, std::vector<std::byte>& row, const TensorView& output, std::int64_t r) {
   const bool blocks = dtype_info(output.dtype).block_elems > 1;
   full.dtype = output.dtype == DType::q8_f32 ? DType::f64 : blocks ? DType::f32 : output.dtype;
@@ -42,8 +42,6 @@ void keep_whole(FullTensor& full, std::vector<std::byte>& row, const TensorView&
     std::memcpy(row.data(), output.row(r), row.size());
   }
 }
-
-}  // namespace
 
 Recorder::Recorder(Capture capture, RecorderOptions options, WeightHashes& weights)
     : capture_(std::move(capture)), options_(std::move(options)), weights_(weights) {

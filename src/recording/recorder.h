@@ -50,6 +50,10 @@ struct FullTensor {
 };
 using FullTensors = std::map<std::pair<std::int32_t, Stage>, FullTensor>;
 
+/// Keeps row r of a tensor whole in `row`, and its type in `full`: as stored; a row of blocks as its values, exactly (F64 for
+/// quantised activations, else F32), since files of tensors hold single elements.
+void keep_whole(FullTensor& full, std::vector<std::byte>& row, const TensorView& output, std::int64_t r);
+
 /// Sequence 0 is recorded. Values are only read: nothing that is observed depends on the observer.
 class Recorder final : public Probe {
  public:

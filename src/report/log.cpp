@@ -86,10 +86,11 @@ std::string prompt_log(const Outcome& outcome, const PromptOutcome& prompt) {
   out += "\ncontrols:\n";
   for (const auto& control : outcome.controls) {
     if (control.spec.prompt_id != prompt.id) continue;
-    out += fmt::format("  {}, element {}, {}{}: {} (against arm {}; first mismatch: {})\n",
-                       place(control.spec.stage, control.spec.layer, control.spec.position, Language::english),
-                       control.spec.index, control.spec.magnitude(), control.in_memory ? " in memory" : "",
-                       control.found ? "found" : "NOT FOUND", control.met, control.where);
+    out +=
+        fmt::format("  {}, element {}, {}{}: {} ({}; first mismatch: {})\n",
+                    place(control.spec.stage, control.spec.layer, control.spec.position, Language::english), control.spec.index,
+                    control.spec.magnitude(), control.in_memory ? " in memory" : "", control.found ? "found" : "NOT FOUND",
+                    control.met == "bound" ? "against its rounding bound" : "against arm " + control.met, control.where);
   }
   out += fmt::format("\nverdict: {} ({})\n{}\n", isolate::name(prompt.judgement.verdict()),
                      isolate::name(prompt.judgement.reason), prompt.judgement.detail);

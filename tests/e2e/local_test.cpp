@@ -2,7 +2,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <nlohmann/json.hpp>
+#include <set>
 
 #include "tests/support/command.h"
 
@@ -62,6 +64,30 @@ TEST_F(Local, HealthyRoutesAreNotBlamed) {
     EXPECT_GT(found["prompts"][0]["local"]["b"]["rows"], 100);
     for (const auto& control : found["control"]) EXPECT_TRUE(control["found"]) << control.dump();
   }
+}
+
+/// Where local error judges, an error is planted that the bound of its own row must find: stages whose bound is 0 (hand-overs,
+/// F32 slots) get one ULP, and no bound is as wide as what the thresholds let pass.
+TEST_F(Local, ControlsAreMeasuredByTheBoundsThatHaveToFindThem) {
+  const CommandResult result = isolate("q8_0", {"--arm-b", "plan=q8", "--span", "3"});
+  ASSERT_EQ(result.exit_code, 0) << result.err;
+  const Json found = json(result);
+  EXPECT_EQ(found["reason"], "within_bounds");
+  const std::set<std::string> exact{"k_cache", "v_cache", "x_out", "lm_head_in"};
+  std::size_t by_ulp = 0, by_bound = 0;
+  for (const auto& control : found["control"]) {
+    EXPECT_TRUE(control["found"]) << control.dump();
+    const std::string magnitude = control["magnitude"];
+    if (exact.contains(control["stage"])) {
+      EXPECT_EQ(magnitude, "1 ulp") << control.dump();
+      ++by_ulp;
+    } else if (magnitude != "1 ulp") {
+      EXPECT_LT(std::abs(std::stod(magnitude)), 1e-4) << control.dump();
+      ++by_bound;
+    }
+  }
+  EXPECT_EQ(by_ulp, exact.size());
+  EXPECT_GE(by_bound, 15u);
 }
 
 /// Trained models have what synthetic ones lack: massive activations, rows of few digits, heads alike.

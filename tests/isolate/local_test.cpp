@@ -1,6 +1,8 @@
 // Verdicts by local error: what the judge of ops says decides where bit-equality is not claimed, and nowhere else.
 #include <gtest/gtest.h>
 
+#include <functional>
+
 #include "isolate/judge.h"
 #include "tests/isolate/toy.h"
 
@@ -93,6 +95,47 @@ TEST(LocalJudgement, WhereBitEqualityIsClaimedBitsDecide) {
   });
   EXPECT_EQ(outcome.judgement.reason, Reason::above_threshold);
   EXPECT_FALSE(asked);
+}
+
+/// A judge of controls that finds what `guilty` gives for each.
+Outcome judge_with_controls(const std::function<std::vector<LocalFinding>(const ControlSpec&)>& guilty) {
+  const LocalControlRunner controls = [&](const ControlSpec& spec) {
+    LocalControl control{spec, guilty(spec)};
+    control.spec.delta = 0.125;
+    return std::optional(control);
+  };
+  return judge(
+      {routes_differ()}, {}, RunInfo{}, {}, difference, [](const std::string&) { return within(); }, controls);
+}
+
+TEST(LocalControls, AreFoundWhereTheFirstGuiltyRowIsTheirOwn) {
+  const Outcome outcome = judge_with_controls([](const ControlSpec& spec) {
+    return std::vector{finding(spec.stage, spec.layer, spec.position), finding(Stage::x_out, 2, spec.position)};
+  });
+  EXPECT_EQ(outcome.judgement.reason, Reason::within_bounds) << outcome.judgement.detail;
+  ASSERT_GT(outcome.controls.size(), 10u);
+  for (const ControlResult& control : outcome.controls) {
+    EXPECT_TRUE(control.found);
+    EXPECT_EQ(control.met, "bound");
+    EXPECT_EQ(control.spec.magnitude(), "+0.125");
+  }
+}
+
+TEST(LocalControls, AJudgeThatNeverFindsAnythingIsVacuous) {
+  const Outcome outcome = judge_with_controls([](const ControlSpec&) { return std::vector<LocalFinding>(); });
+  EXPECT_EQ(outcome.judgement.reason, Reason::control_not_found);
+  EXPECT_EQ(outcome.verdict(), Verdict::vacuous);
+  EXPECT_EQ(outcome.controls_found(), 0);
+}
+
+TEST(LocalControls, AJudgeThatBlamesAnotherRowFirstIsVacuous) {
+  for (const auto& [position, layer] : {std::pair(-1, 0), std::pair(0, -1)}) {
+    const Outcome outcome = judge_with_controls([&](const ControlSpec& spec) {
+      return std::vector{finding(spec.stage, spec.layer + layer, spec.position + position),
+                         finding(spec.stage, spec.layer, spec.position)};
+    });
+    EXPECT_EQ(outcome.judgement.reason, Reason::control_not_found) << outcome.judgement.detail;
+  }
 }
 
 TEST(LocalJudgement, AnAgreementWithinBoundsIsSaidOverPromptsThatAreBitEqual) {
