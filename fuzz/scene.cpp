@@ -33,7 +33,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
       std::string missing;
       const auto found = cli::search_scene(stored.scene, *file, missing);
       if (!missing.empty()) require_one_line(missing);
-      (void)cli::combined({{stored.scene, found}});
+      (void)cli::combined({{stored.scene, found, missing}});
     }
   });
   return 0;

@@ -343,7 +343,7 @@ using SelfAuditBadInput = SelfAudit;
 
 TEST_F(SelfAuditBadInput, IsRefusedInOneLine) {
   const std::string m = model("f32");
-  expect_one_line_error({"audit"}, {"subcommand"});
+  expect_one_line_error({"audit"}, {"name of an audit"});
   expect_one_line_error({"audit", "kv", folder_->path() / "none.gguf"}, {"none.gguf"});
   expect_one_line_error({"audit", "determinism", m, "--runs", "1"}, {"--runs"});
   expect_one_line_error({"audit", "kv", m, "--decode", "0"}, {"--decode"});

@@ -122,7 +122,8 @@ TEST(VerdictJson, HoldsWhatTheSchemaSays) {
   EXPECT_EQ(prompt["gap"], 2.25);
   EXPECT_EQ(json["collapse"], nlohmann::json::parse(R"({"value":true,"token":96965})"));
   EXPECT_EQ(json["cause"],
-            nlohmann::json::parse(R"({"state":"unexplained","name":null,"params":{},"confirmed":false,"candidates":[]})"));
+            nlohmann::json::parse(R"({"state":"unexplained","name":null,"params":{},"confirmed":false,"candidates":[],"at":null,
+                                     "substitution":null,"others":[]})"));
   EXPECT_EQ(json["thresholds"], nlohmann::json::parse(R"({"mae":1e-6,"rel":1e-6})"));
   EXPECT_EQ(json["next_command"], "greta isolate --fault b3_41 --layers 0 --plan float64");
   EXPECT_EQ(json.size(), 15u);
@@ -150,10 +151,11 @@ TEST(Markdown, GoldenReports) {
 TEST(Markdown, SectionsStandInTheReportsOrder) {
   const std::string text = markdown(test::diverged(), Language::both);
   std::size_t at = 0;
-  for (const char* part : {"# B3.41 Post-WO Collapse Isolation (prefill_last vs decode0)\n", "## Resumen Ejecutivo",
-                           "## Contexto", "## Metodología", "## Resultados", "Source: ", "### Interpretación", "## Comandos",
-                           "## Conclusión", "## Próximo paso", "## Executive Summary", "## Context", "## Method", "## Results",
-                           "Source: ", "### Interpretation", "## Commands that reproduce the run", "## Conclusion", "## Next step"}) {
+  for (const char* part :
+       {"# B3.41 Post-WO Collapse Isolation (prefill_last vs decode0)\n", "## Resumen Ejecutivo", "## Contexto",
+        "## Metodología", "## Resultados", "Source: ", "### Interpretación", "## Comandos", "## Conclusión", "## Próximo paso",
+        "## Executive Summary", "## Context", "## Method", "## Results", "Source: ", "### Interpretation",
+        "## Commands that reproduce the run", "## Conclusion", "## Next step"}) {
     const auto found = text.find(part, at);
     ASSERT_NE(found, std::string::npos) << part;
     at = found + 1;
