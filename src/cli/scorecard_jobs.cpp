@@ -209,16 +209,17 @@ std::vector<Job> planted_jobs(ScoredModels& models, bool full, std::int64_t& lef
     add_pairs(jobs, models.tiny("f32"), 6);
     return jobs;
   }
-  add_plants(jobs, models.demo(), "base", "reference", 1, left_out);
-  add_plants(jobs, models.tiny("f32"), "base", "reference", 1, left_out);
+  // Strides that are no divisors of the places a plant has, so that every kind meets every phase, layer and position somewhere.
+  add_plants(jobs, models.demo(), "base", "reference", 4, left_out);
+  add_plants(jobs, models.tiny("f32"), "base", "reference", 2, left_out);
   for (const char* type : {"f16", "bf16", "q8_0", "q4_0", "q5_1", "q4_k", "q6_k", "iq4_nl"})
-    add_plants(jobs, models.tiny(type), "base", "reference", 4, left_out);
-  for (const char* type : {"q8_0", "q4_k"}) add_plants(jobs, models.tiny(type), "base", "q8", 4, left_out);
-  add_plants(jobs, models.tiny("f32"), "base", "float64", 4, left_out);
+    add_plants(jobs, models.tiny(type), "base", "reference", 11, left_out);
+  for (const char* type : {"q8_0", "q4_k"}) add_plants(jobs, models.tiny(type), "base", "q8", 11, left_out);
+  add_plants(jobs, models.tiny("f32"), "base", "float64", 11, left_out);
   for (const std::string& need : needs) add_plants(jobs, models.with(need), need, "reference", 1, left_out);
   for (const char* need : {"qwen2", "qwen3", "gemma2", "window"})
-    add_plants(jobs, models.with(need), "base", "reference", 7, left_out);
-  add_pairs(jobs, models.tiny("f32"), 100);
+    add_plants(jobs, models.with(need), "base", "reference", 17, left_out);
+  add_pairs(jobs, models.tiny("f32"), 90);
   add_pairs(jobs, models.demo(), 40);
   return jobs;
 }
