@@ -17,15 +17,16 @@ const Gguf& SceneModels::file(const StoredScene& stored) {
 const Gguf& SceneModels::open(const SceneModel& model) {
   const std::filesystem::path path =
       !instead_.empty() ? std::filesystem::path(instead_) : directory_ / std::filesystem::path(model.path);
-  const auto known = files_.find(path.string());
-  if (known != files_.end()) return *known->second;
-  if (!std::filesystem::exists(path)) fail("{}: the model of the run is not there; give it with --model", path.string());
-  std::shared_ptr<const Gguf> file = Gguf::open(path);
+  std::shared_ptr<const Gguf>& file = files_[path.string()];
+  if (!file) {
+    if (!std::filesystem::exists(path)) fail("{}: the model of the run is not there; give it with --model", path.string());
+    file = Gguf::open(path);
+  }
   const std::string hash = fmt::format("{:016x}", file->content_hash());
   if (hash != model.hash)
     fail("{}: another file (hash {}) than the run's (hash {}): the weights differ; give the run's with --model", path.string(),
          hash, quote(model.hash));
-  return *files_.emplace(path.string(), std::move(file)).first->second;
+  return *file;
 }
 
 }  // namespace greta::cli

@@ -31,7 +31,7 @@ struct Case {
   Ranking ranking;
   std::optional<std::string> other_weights;  // the arms computed with different weights: which, in words
   bool judged = false;                       // pairs were aligned and may be believed
-  bool by_bounds = false;  // and held to their bounds
+  bool by_bounds = false;                    // and held to their bounds
 };
 
 std::string size_of(const Difference& d) {
@@ -201,8 +201,7 @@ void describe_mismatches(const Case& one, PromptOutcome& prompt) {
 void describe_guilty(const Case& one, PromptOutcome& prompt) {
   const std::vector<LocalFinding>& guilty = prompt.local->b.guilty.empty() ? prompt.local->a.guilty : prompt.local->b.guilty;
   if (guilty.empty()) return;
-  prompt.first.reset();
-  prompt.minimal.clear();
+  std::vector<Mismatch> described;
   std::vector<const LocalFinding*> minimal;
   for (const LocalFinding& row : guilty) {
     const bool caused = std::any_of(minimal.begin(), minimal.end(), [&](const LocalFinding* earlier) {
@@ -215,9 +214,11 @@ void describe_guilty(const Case& one, PromptOutcome& prompt) {
       const StageRecord& b = *finding.pair.b;
       return b.stage == row.stage && b.layer == row.layer && b.position == row.position;
     });
-    if (found != all.end()) prompt.minimal.push_back(to_mismatch(*found, true));
+    if (found != all.end()) described.push_back(to_mismatch(*found, true));
   }
-  if (!prompt.minimal.empty()) prompt.first = prompt.minimal.front();
+  if (described.empty()) return;  // made in stages that are not compared: what they led to stays the headline
+  prompt.first = described.front();
+  prompt.minimal = std::move(described);
 }
 
 void name_first(PromptOutcome& prompt, bool compared) {

@@ -3,9 +3,13 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <cstring>
 #include <filesystem>
+#include <fstream>
+#include <memory>
 #include <nlohmann/json.hpp>
 
+#include "model/gguf.h"
 #include "tests/support/command.h"
 
 namespace greta::test {
@@ -40,6 +44,20 @@ class RootCause : public ::testing::Test {
     arguments.insert(arguments.end(), flags.begin(), flags.end());
     EXPECT_EQ(greta(arguments).exit_code, 0);
     return model;
+  }
+
+  /// Multiplies every attn_q matrix of an F32 file.
+  static void scale_queries(const std::string& model, float factor) {
+    const std::shared_ptr<const Gguf> file = Gguf::open(model);
+    std::fstream out(model, std::ios::in | std::ios::out | std::ios::binary);
+    for (const GgufTensor& tensor : file->tensors()) {
+      if (!tensor.name.ends_with("attn_q.weight")) continue;
+      std::vector<float> values(tensor.bytes / sizeof(float));
+      std::memcpy(values.data(), tensor.data, tensor.bytes);
+      for (float& value : values) value *= factor;
+      out.seekp(static_cast<std::streamoff>(tensor.file_offset));
+      out.write(reinterpret_cast<const char*>(values.data()), static_cast<std::streamsize>(tensor.bytes));
+    }
   }
 
   const TemporaryDirectory folder_;
@@ -134,15 +152,25 @@ TEST_F(RootCause, AFaultAfterAContextShiftIsConfirmed) {
 }
 
 /// Scores of nearly zero leave the softmax flat, so that a wrong Q shows as very little: where attn_out alone is compared, the
-/// search goes back to where the error was made.
+/// search goes back to where the error was made, on equal routes and on others.
 TEST_F(RootCause, AnErrorInAStageThatIsNotComparedIsTracedBack) {
   const std::string model = synth({});
-  const std::vector<std::string> flat{"--stages", "attn_out", "--fault", "weight-transposed@decode:layer=1:stage=q"};
-  const Json found = cause(model, flat);
-  EXPECT_EQ(found["name"], "weight-transposed") << found.dump();
-  EXPECT_EQ(found["confirmed"], true);
-  EXPECT_EQ(found["at"]["stage"], "q");
-  EXPECT_EQ(found["at"]["layer"], 1);
+  scale_queries(model, 1.0f / 256);
+  const std::vector<std::string> fault{"--stages", "attn_out", "--fault", "weight-transposed@decode:layer=1:stage=q"};
+  for (const std::vector<std::string>& routes : {std::vector<std::string>{}, {"--arm-a", "plan=float64"}}) {
+    std::vector<std::string> extra = fault;
+    extra.insert(extra.end(), routes.begin(), routes.end());
+    const Json found = cause(model, extra);
+    const Json first = Json::parse(read_file(last_ / "verdict.json"))["prompts"][0]["first"];
+    if (routes.empty()) {
+      EXPECT_EQ(first["stage"], "attn_out");
+      EXPECT_LT(first["rel"].get<double>(), 0.05);  // a wrong matrix, whole
+    }
+    EXPECT_EQ(found["name"], "weight-transposed") << found.dump();
+    EXPECT_EQ(found["confirmed"], true);
+    EXPECT_EQ(found["at"]["stage"], "q");
+    EXPECT_EQ(found["at"]["layer"], 1);
+  }
 }
 
 TEST_F(RootCause, SmallErrorsUnderQuantisedWeightsAreFound) {
