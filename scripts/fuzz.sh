@@ -8,7 +8,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 declare -A max_len=([gguf]=16384 [tokenizer]=8192 [jsonl]=32768 [run_directory]=32768 [experiment]=8192 [gate]=8192 [safetensors]=8192
-                    [name_map]=2048 [fault_spec]=512)
+                    [scene]=32768 [name_map]=2048 [fault_spec]=512)
 all=(gguf jsonl experiment gate run_directory scene tokenizer safetensors fault_spec name_map)
 
 usage() { echo "fuzz.sh: $1; usage: scripts/fuzz.sh MINUTES [TARGET...], targets: ${all[*]}" >&2; exit 2; }
