@@ -13,6 +13,7 @@ std::string_view small_share(const PlantPlace&) { return "a key of score 0 besid
 std::string_view unwritten(const PlantPlace& p) {
   return p.prefill ? "" : "the next slot is empty: a key of score 0 beside large scores is lost in rounding";
 }
+std::string_view masked(const PlantPlace&) { return "a window masks the first key, whose score is -infinity"; }
 std::string_view from_zero(const PlantPlace& p) { return p.call_first == 0 ? "the call begins at slot 0" : ""; }
 std::string_view in_window(const PlantPlace& p) { return p.position < 4 ? "both windows reach back to position 0" : ""; }
 std::string_view same_first(const PlantPlace& p) { return p.position == 0 ? "all sequences begin with the same token" : ""; }
@@ -53,7 +54,7 @@ std::vector<Plant> all_plants() {
       {"perturb", "stage=q:ulp=2", S::q},
       {"perturb", "stage=k_cache:index=1", S::k_cache},
       {"perturb", "stage=v_cache:index=2", S::v_cache},
-      {"perturb", "stage=attn_scores:rel=0.01", S::attn_scores},
+      with_either(idle::masked, {"perturb", "stage=attn_scores:rel=0.01", S::attn_scores}),
       {"perturb", "stage=attn_probs:add=0.001", S::attn_probs},
       {"perturb", "stage=mlp_out:index=60", S::mlp_out},
       {"perturb", "stage=x_in", S::x_in},
