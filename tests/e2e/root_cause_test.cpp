@@ -148,6 +148,7 @@ TEST_F(RootCause, ASecondBugIsNotHiddenByTheFirst) {
 TEST_F(RootCause, AFaultAfterAContextShiftIsConfirmed) {
   const Json found = cause(kDemo, {"--shift", "1:2", "--fault", "softmax-scale@decode:layer=1"});
   EXPECT_EQ(found["name"], "softmax-scale") << found.dump();
+  EXPECT_EQ(found["confirmed"], true) << found.dump();
   EXPECT_EQ(found["at"]["layer"], 1);
 }
 
