@@ -21,6 +21,7 @@ build_packages=(
   libhwy-dev
   libxxhash-dev
   libpcre2-dev
+  libboost-context-dev
 )
 test_packages=(
   git

@@ -27,6 +27,19 @@ Arithmetic chain_arithmetic() {
   return chain;
 }
 
+Arithmetic matrix_core_arithmetic() {
+  Arithmetic chain = chain_arithmetic();
+  chain.accumulator.unit = 0x1p-23;
+  chain.truncates = true;
+  return chain;
+}
+
+Arithmetic split_core_arithmetic() {
+  Arithmetic chain = matrix_core_arithmetic();
+  chain.operand = {0x1p-21, rounding_of(DType::f32).smallest, rounding_of(DType::f32).largest};
+  return chain;
+}
+
 Arithmetic float64_arithmetic(DType activations) {
   Arithmetic arithmetic;
   arithmetic.accumulator = rounding_of(DType::f64);

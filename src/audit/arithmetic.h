@@ -47,6 +47,15 @@ struct Arithmetic {
 Arithmetic reference_arithmetic();
 /// Its chains without lanes: the integer products of plan `q8`, the mixture of values in attention.
 Arithmetic chain_arithmetic();
+/// Matrix cores (plans `invariant` and `free`): products of 16-bit operands are exact in F32; sums are kept in F32 in any
+/// order, each step aligned to its largest term and truncated (Fasi, Higham, Mikaitis & Pranesh 2021, Numerical behavior of
+/// NVIDIA tensor cores, section 3), so errors do not average out. As one chain, which has at least as many and as large partial
+/// sums.
+Arithmetic matrix_core_arithmetic();
+/// The same with F32 data split into 16-bit terms (attention of plans `invariant` and `free`, where K and V have 16 bits): two
+/// binary16 terms keep 22 bits of a number, three bfloat16 terms all. What lies far below the range of two terms loses more,
+/// less than 2^-36 of the largest number that they hold (src/ops/gpu/kernels/terms.h).
+Arithmetic split_core_arithmetic();
 /// Plan `float64` (src/ops/float64): double, in order, nothing fused, results stored as `activations` (f64 or f32).
 Arithmetic float64_arithmetic(DType activations);
 

@@ -117,7 +117,7 @@ RightCase right_case(const Contract& contract, const Rows& rows, const Op& op, P
   }
   if (!op.inputs.empty()) {
     row->held = rows.dtype(op.inputs[0].stage, op.inputs[0].layer).value_or(DType::f32);
-    row->quantised = op.op == OpClass::matmul && is_quantised(op.inputs[0].stage);
+    row->quantised = op.op == OpClass::matmul && row->held == DType::q8_f32;
   }
   switch (op.op) {
     case OpClass::embed:
@@ -140,6 +140,7 @@ RightCase right_case(const Contract& contract, const Rows& rows, const Op& op, P
     case OpClass::qk:
     case OpClass::pv:
       row->attention = attention_of(model, rows, op.inputs[1], place.layer, position);
+      row->slots = rows.dtype(op.inputs[1].stage, op.inputs[1].layer).value_or(DType::f32);
       break;
     case OpClass::softmax:
       row->attention = attention_of(model, rows, {}, place.layer, position);
@@ -206,7 +207,8 @@ Estimate estimate(const RowCase& row, const Arithmetic& arithmetic) {
     case OpClass::softcap:
       return softcap(row.inputs[0], row.factor, arithmetic);
     case OpClass::quantize:
-      return activation_blocks(row.inputs[0], row.held);
+      return row.stored == DType::q8_f32 ? activation_blocks(row.inputs[0], row.held)
+                                         : kv_write(row.inputs[0], row.stored, row.held);
     case OpClass::handoff:
       return handoff(row.inputs[0]);
   }
@@ -216,6 +218,9 @@ Estimate estimate(const RowCase& row, const Arithmetic& arithmetic) {
 Arithmetic arithmetic_of(std::string_view route, const RowCase& row) {
   if (route == "float64") return float64_arithmetic(row.stored);
   if (row.quantised) return chain_arithmetic();
+  const bool attends = row.op.op == OpClass::qk || row.op.op == OpClass::pv;
+  if (attends && route == "invariant" && (row.slots == DType::f16 || row.slots == DType::bf16)) return split_core_arithmetic();
+  if (row.op.op == OpClass::matmul && (row.held == DType::f16 || row.held == DType::bf16)) return matrix_core_arithmetic();
   return row.op.op == OpClass::pv ? chain_arithmetic() : reference_arithmetic();
 }
 

@@ -55,9 +55,10 @@ struct RowCase {
   double factor = 1;                        // embed: scale; softcap: the cap
   std::int64_t token = 0;                   // embed
   Activation activation = Activation::silu;
-  Rotation rotation;        // rope
-  std::int64_t turn = 0;    // rope: the position to turn by
-  AttentionCase attention;  // qk, softmax (heads and keys), pv
+  Rotation rotation;         // rope
+  std::int64_t turn = 0;     // rope: the position to turn by
+  AttentionCase attention;   // qk, softmax (heads and keys), pv
+  DType slots = DType::f32;  // qk, pv: type of K or V as stored
 };
 
 /// What the op reads by the contract: rows of the arm's own stages at `position`, everything else from the model file. Empty
@@ -82,7 +83,8 @@ std::vector<Estimate> products(const RowCase& row, std::span<const std::span<con
 /// Sets output o of a product's estimate anew, with the roundings that are alike.
 void set_element(const RowCase& row, std::int64_t o, const Arithmetic& arithmetic, Estimate& due);
 
-/// The arithmetic that the route declares for the op: `reference`, `float64`, `q8`; any other name: F32 in 16 lanes.
+/// The arithmetic that the route declares for the op: `reference`, `float64`, `q8`, `invariant`; any other name: F32 in 16
+/// lanes.
 Arithmetic arithmetic_of(std::string_view route, const RowCase& row);
 
 }  // namespace greta::audit

@@ -133,9 +133,9 @@ std::span<const std::int32_t> AlignedRun::rows_until(std::int32_t end) const {
 }
 
 std::unique_ptr<Arm> AlignedRun::start(const Model& model, const ArmSpec& spec, std::int32_t capacity,
-                                       std::optional<Capture> header, const std::set<RecordKey>& also) const {
+                                       std::optional<Capture> header, const std::set<RecordKey>& also, ArmPath path) const {
   capacity = std::max(capacity, static_cast<std::int32_t>(prefix_.size()));
-  auto arm = std::make_unique<Arm>(model, spec, capacity, n_prompt_, context_.weights);
+  auto arm = std::make_unique<Arm>(model, spec, capacity, n_prompt_, context_.weights, path);
   if (header) arm->record(std::move(*header), options(also));
   if (!prefix_.empty()) {
     arm->prefill(prefix_, 0, kNoLogits, {});
@@ -150,7 +150,9 @@ void AlignedRun::continue_greedily() {
   const std::int32_t wanted = aligned ? context_.experiment.span - 1 : context_.experiment.span;
   if (wanted == 0) return;
   const RunContext& c = context_;
-  const auto arm = start(aligned ? c.model_a : c.model_b, aligned ? c.arm_a : c.arm_b, n_prompt_ + wanted, std::nullopt, {});
+  const ArmSpec& spec = aligned ? c.arm_a : c.arm_b;
+  const auto arm = start(aligned ? c.model_a : c.model_b, spec, n_prompt_ + wanted, std::nullopt, {},
+                         prefix_.empty() ? fastest_path(spec) : ArmPath::observed);
   std::vector<double> logits;
   arm->prefill(rows_until(n_prompt_), first_, n_prompt_ - 1,
                [&](std::int32_t, const TensorView& view, std::int64_t r) { logits = row_values(view, r); });

@@ -92,7 +92,7 @@ class AlignedRun {
   void continue_greedily();
   /// An arm that has done all that comes before the rows that are compared, recording or not.
   std::unique_ptr<Arm> start(const Model& model, const ArmSpec& spec, std::int32_t capacity, std::optional<Capture> header,
-                             const std::set<RecordKey>& also) const;
+                             const std::set<RecordKey>& also, ArmPath path = ArmPath::observed) const;
   std::span<const std::int32_t> rows_until(std::int32_t end) const;
   std::vector<std::int32_t> declared_schedule(const ArmSpec& spec, std::int32_t prefill_end, std::int32_t decodes) const;
   std::int32_t decode_start() const;

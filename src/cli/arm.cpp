@@ -1,11 +1,11 @@
 #include "cli/arm.h"
 
 #include <fmt/format.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <utility>
 
+#include "cli/arm_ops.h"
 #include "core/error.h"
 #include "core/quote.h"
 
@@ -15,11 +15,6 @@ namespace {
 /// Slots beyond the last position, where a shifted write may land.
 constexpr std::int32_t kSpareSlots = 64;
 
-std::string host_name() {
-  char buffer[256] = {};
-  return gethostname(buffer, sizeof buffer - 1) == 0 ? buffer : "unknown";
-}
-
 }  // namespace
 
 std::int32_t companion_token(std::int32_t token, std::int32_t seq, std::int32_t position, std::int32_t vocab_size) {
@@ -27,8 +22,12 @@ std::int32_t companion_token(std::int32_t token, std::int32_t seq, std::int32_t 
   return static_cast<std::int32_t>((std::int64_t{token} + seq) % vocab_size);
 }
 
+FaultTarget fault_target(const ArmSpec& spec, const Model& model, std::int32_t n_prompt) {
+  return {model, n_prompt, spec.chunk, spec.batch, spec.plan.target, spec.plan.routes(1)};
+}
+
 void check_faults(const ArmSpec& spec, const Model& model) {
-  for (const FaultSpec& fault : spec.faults) check_fault(fault, {model, 0, spec.chunk, spec.batch});
+  for (const FaultSpec& fault : spec.faults) check_fault(fault, fault_target(spec, model, 0));
 }
 
 void refuse_idle_faults(const ArmSpec& spec, const std::vector<std::int64_t>& effects, std::string_view which) {
@@ -38,19 +37,31 @@ void refuse_idle_faults(const ArmSpec& spec, const std::vector<std::int64_t>& ef
            quote(to_string(spec.faults[f])));
 }
 
-Arm::Arm(const Model& model, const ArmSpec& spec, std::int32_t capacity, std::int32_t n_prompt, WeightHashes& weights)
+ArmPath fastest_path(const ArmSpec& spec) {
+  return spec.plan.target == Target::gpu && spec.faults.empty() ? ArmPath::resident : ArmPath::observed;
+}
+
+Arm::Arm(const Model& model, const ArmSpec& spec, std::int32_t capacity, std::int32_t n_prompt, WeightHashes& weights,
+         ArmPath path)
     : model_(model),
       spec_(spec),
       n_prompt_(n_prompt),
       weights_(weights),
       pool_(spec.threads),
-      kv_(spec.plan.kv, model.config.n_layers, spec.batch, capacity + kSpareSlots,
+      kv_(spec.plan.kv, model.config.n_layers, spec.batch, path == ArmPath::resident ? 1 : capacity + kSpareSlots,
           std::int64_t{model.config.n_kv_heads} * model.config.head_dim),
-      route_(make_cpu_ops({.routes = spec.plan.routes(1), .isa = spec.isa, .pool = pool_})),
+      route_(make_arm_ops(spec_, model, pool_)),
       recording_(*route_),
-      faulty_(recording_, *route_, {model, n_prompt, spec.chunk, spec.batch}, spec.faults),
+      faulty_(recording_, *route_, fault_target(spec, model, n_prompt), spec.faults),
       substituting_(faulty_, model),
-      session_(model, spec.plan, substituting_, kv_) {}
+      session_(model, spec.plan, substituting_, kv_) {
+  if (path != ArmPath::resident) return;
+  if (!spec.faults.empty()) fail("internal error: an arm on path resident with a fault");
+  const std::int32_t rows = spec.batch * std::max(1, std::min(spec.chunk > 0 ? spec.chunk : capacity, capacity));
+  resident_ =
+      std::make_unique<DeviceSession>(model, device_model(spec_, model), spec.plan,
+                                      DeviceSessionOptions{.n_sequences = spec.batch, .capacity = capacity, .most_rows = rows});
+}
 
 void Arm::record(Capture header, RecorderOptions options) {
   header.n_prompt = n_prompt_;
@@ -58,7 +69,7 @@ void Arm::record(Capture header, RecorderOptions options) {
   header.backend = spec_.backend;
   header.plan = spec_.plan.name;
   header.build = GRETA_VERSION;
-  header.host = host_name();
+  header.host = place_name(spec_);
   header.threads = spec_.threads;
   header.model_hash = fmt::format("{:016x}", model_.file->content_hash());
   header.tokenizer_hash = fmt::format("{:016x}", vocabulary_hash(*model_.file));
@@ -68,6 +79,11 @@ void Arm::record(Capture header, RecorderOptions options) {
     const auto kind = static_cast<OpKind>(op);
     header.routes.emplace_back(name(kind), name(routes[kind]));
   }
+  if (resident_) {
+    device_recorder_ = std::make_unique<DeviceRecorder>(std::move(header), std::move(options), resident_->device());
+    return;
+  }
+  options.pool = &pool_;
   recorder_ = std::make_unique<Recorder>(std::move(header), std::move(options), weights_);
   recording_.set_recorder(recorder_.get());
   recording_on_ = true;
@@ -91,6 +107,7 @@ TensorView Arm::run_rows(Phase phase, std::span<const std::int32_t> tokens, std:
       for (std::int32_t s = 0; s < spec_.batch; ++s) add(i, (s + turn) % spec_.batch);
   }
   // The rows that the returned view names die here: callers read its values only.
+  if (resident_) return resident_->step(phase, {ids, rows, wanted}, device_recorder_.get());
   TensorView logits = session_.step(phase, {ids, rows, wanted}, probe());
   logits.rows = {};
   return logits;
@@ -113,7 +130,22 @@ std::vector<double> Arm::decode(std::int32_t token, std::int32_t position) {
   return row_values(run_rows(Phase::decode, {&token, 1}, position, position), 0);
 }
 
-void Arm::context_shift(std::int32_t keep, std::int32_t discard) { session_.sequences().context_shift(keep, discard, probe()); }
+std::int32_t Arm::decode(std::int32_t token, std::int32_t position, Sampler& sampler) {
+  if (!resident_ || spec_.batch > 1) return sampler.sample(decode(token, position));
+  const double unit = sampler.options().temperature == 0 ? 0.0 : sampler.next_unit();
+  const std::int32_t next = resident_->decode_sampled(token, position, sampler.options(), unit, device_recorder_.get());
+  if (next < 0) fail("all {} logits are NaN; run `greta isolate` to find where they come from", model_.config.vocab_size);
+  return next;
+}
+
+void Arm::refuse_resident(std::string_view what) const {
+  if (resident_) fail("{} is not there while everything lies on the device; run on the cpu", what);
+}
+
+void Arm::context_shift(std::int32_t keep, std::int32_t discard) {
+  refuse_resident("a context shift");
+  session_.sequences().context_shift(keep, discard, probe());
+}
 
 TensorView Arm::kv_slot(KvPart part, int layer, std::int32_t position) {
   TensorView slot;
@@ -125,10 +157,12 @@ TensorView Arm::kv_slot(KvPart part, int layer, std::int32_t position) {
 }
 
 Arm::Snapshot Arm::snapshot() const {
+  refuse_resident("a snapshot");
   return {kv_, recording_on_ ? recorder_->memory() : Recorder::Memory{}, faulty_.memory(), session_.place()};
 }
 
 void Arm::restore(const Snapshot& snapshot, const std::vector<FaultSpec>& extra) {
+  refuse_resident("a snapshot");
   kv_ = snapshot.kv;  // equal sizes: the slots stay where they are, as the ledger requires
   if (recording_on_) recorder_->set_memory(snapshot.recorder);
   std::vector<FaultSpec> faults = spec_.faults;
@@ -139,6 +173,11 @@ void Arm::restore(const Snapshot& snapshot, const std::vector<FaultSpec>& extra)
 }
 
 Capture Arm::take_capture() {
+  if (device_recorder_) {
+    Capture capture = std::move(device_recorder_->capture());
+    device_recorder_.reset();
+    return capture;
+  }
   if (!recording_on_) fail("internal error: a capture was taken of an arm that records nothing");
   recording_.set_recorder(nullptr);
   recording_on_ = false;

@@ -7,15 +7,18 @@
 namespace greta::cli {
 
 void BareFlags::add_to(CLI::App& verb) {
-  verb.add_option("--backend", backend, "cpu (default), or auto");
+  verb.add_option("--backend", backend, "cpu (default), cuda, hip, emulated (GPU kernels on the CPU), or auto");
   verb.add_option("--device", device, "Number of the backend's device")->check(at_least(0));
-  verb.add_option("--plan", plan,
-                  "reference (default: F32, the same bits for any chunk, batch, threads), q8 (the fast one: quantised inputs, integer "
-                  "products; the same bits likewise) or float64 (the judge)");
-  verb.add_option("--route", routes, "Route of one op: --route softmax=float64 (greta routes lists them)");
   verb.add_option(
-      "--kv", kv,
-      "Type of the KV cache: f64 (default of plan float64), f32 (default), f16, q8_0 (blocks of 32 along head_dim)");
+      "--plan", plan,
+      "reference (default on the cpu: F32, the same bits for any chunk, batch, threads), q8 (the fast one there: quantised "
+      "inputs, integer products; the same bits likewise), float64 (the judge); on a GPU reference, q8, invariant (default: "
+      "matrix cores, the same bits likewise) or free (the vendor's library)");
+  verb.add_option("--route", routes, "Route of one op: --route softmax=float64 (greta routes lists them)");
+  verb.add_option("--kv", kv,
+                  "Type of the KV cache: f64 (default of plan float64), f32 (default), f16 (default of plans invariant and "
+                  "free), bf16, q8_0 "
+                  "(blocks of 32 along head_dim)");
   verb.add_option("--threads", threads, "Threads (default: all cores)")->check(CLI::Range(1, 1024));
   verb.add_option("--chunk", chunk, "Rows of one prefill call at most (default 0: the whole prompt)")->check(at_least(0));
   verb.add_option("--batch", batch, "Sequences computed together: the prompt and companions that differ from it (default 1)")

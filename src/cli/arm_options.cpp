@@ -8,6 +8,7 @@
 #include <array>
 #include <charconv>
 
+#include "cli/arm_ops.h"
 #include "core/error.h"
 #include "core/nearest.h"
 #include "core/quote.h"
@@ -15,8 +16,8 @@
 namespace greta::cli {
 namespace {
 
-constexpr std::array<std::string_view, 11> kKeys{"model", "backend", "device",  "plan", "route.<op>", "kv",
-                                                 "chunk", "batch",   "threads", "isa",  "fault"};
+constexpr std::array<std::string_view, 12> kKeys{"model", "binary", "backend", "device",  "plan", "route.<op>",
+                                                 "kv",    "chunk",  "batch",   "threads", "isa",  "fault"};
 
 int integer(std::string_view where, std::string_view key, std::string_view value, int min, int max) {
   int parsed = 0;
@@ -60,8 +61,8 @@ void ArmOptions::set(std::string_view where, std::string_view key, std::string_v
   } else if (key.starts_with("route.")) {
     routes[std::string(key.substr(6))] = value;
   } else if (key == "binary") {
-    fail("{}: binary= is not available in this version; record each build with `greta isolate --out` or `greta run` and "
-         "GRETA_TRACE_POST_WO=1, then `greta compare A B`", where);
+    if (value.empty()) fail("{}: binary= is empty; name a build of greta", where);
+    binary = value;
   } else {
     fail("{}: key {} is not known{}", where, quote(key), suggestion(key, kKeys));
   }
@@ -80,6 +81,7 @@ void ArmOptions::parse(std::string_view where, std::string_view text) {
 
 void ArmOptions::merge(const ArmOptions& other) {
   if (!other.model.empty()) model = other.model;
+  if (!other.binary.empty()) binary = other.binary;
   if (!other.backend.empty()) backend = other.backend;
   if (!other.plan.empty()) plan = other.plan;
   if (!other.kv.empty()) kv = other.kv;
@@ -94,15 +96,16 @@ void ArmOptions::merge(const ArmOptions& other) {
 
 ArmSpec ArmOptions::resolve() const {
   ArmSpec spec;
-  if (!backend.empty() && backend != "cpu" && backend != "auto")
-    fail("backend {} is not in this build; use cpu (greta doctor says why the others are missing)", quote(backend));
-  if (device && *device != 0) fail("device {}: the cpu backend has device 0 only", *device);
+  if (!binary.empty()) fail("binary={}: only --arm-a and --arm-b of isolate take another build", quote(binary));
+  spec.device = device.value_or(0);
+  spec.backend = resolve_backend(backend, spec.device);
+  const Target target = target_of(spec.backend);
   std::optional<DType> kv_type;
   if (!kv.empty()) {
     kv_type = dtype_from_name(kv);
-    if (!kv_type) fail("KV type {} is not known; use f64, f32, f16 or q8_0", quote(kv));
+    if (!kv_type) fail("KV type {} is not known; use f64, f32, f16, bf16 or q8_0", quote(kv));
   }
-  spec.plan = make_plan(plan.empty() ? "reference" : plan, kv_type, routes);
+  spec.plan = make_plan(!plan.empty() ? plan : target == Target::cpu ? "reference" : "invariant", kv_type, routes, target);
   spec.chunk = chunk.value_or(0);
   spec.batch = batch.value_or(1);
   spec.threads = threads.value_or(default_threads());
@@ -132,6 +135,7 @@ std::string ArmOptions::text() const {
     if (!value.empty()) items.push_back(fmt::format("{}={}", key, value));
   };
   add("model", model);
+  add("binary", binary);
   add("backend", backend);
   if (device) add("device", std::to_string(*device));
   add("plan", plan);

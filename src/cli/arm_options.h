@@ -19,6 +19,7 @@ inline constexpr int kLargestBatch = 64;
 /// What the command line and the experiment say of one arm; empty: not said.
 struct ArmOptions {
   std::string model;
+  std::string binary;  // another build of greta that computes the arm (cli/two_builds.h)
   std::string backend, plan, kv, isa;
   std::optional<int> device, chunk, batch, threads;
   std::map<std::string, std::string> routes;  // op -> route

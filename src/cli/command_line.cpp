@@ -15,12 +15,12 @@ std::string shell_quoted(std::string_view argument) {
   return out + "'";
 }
 
-std::string command_line(const std::vector<std::string>& arguments, const std::vector<std::string>& without,
-                         const std::vector<std::string>& flags_without) {
+std::vector<std::string> arguments_without(const std::vector<std::string>& arguments, const std::vector<std::string>& without,
+                                           const std::vector<std::string>& flags_without) {
   const auto holds = [](const std::vector<std::string>& all, const std::string& one) {
     return std::find(all.begin(), all.end(), one) != all.end();
   };
-  std::string out = "greta";
+  std::vector<std::string> out;
   for (std::size_t i = 0; i < arguments.size(); ++i) {
     const std::string& argument = arguments[i];
     if (holds(flags_without, argument)) continue;
@@ -28,8 +28,15 @@ std::string command_line(const std::vector<std::string>& arguments, const std::v
       if (argument.find('=') == std::string::npos) ++i;
       continue;
     }
-    out += " " + shell_quoted(argument);
+    out.push_back(argument);
   }
+  return out;
+}
+
+std::string command_line(const std::vector<std::string>& arguments, const std::vector<std::string>& without,
+                         const std::vector<std::string>& flags_without) {
+  std::string out = "greta";
+  for (const std::string& argument : arguments_without(arguments, without, flags_without)) out += " " + shell_quoted(argument);
   return out;
 }
 

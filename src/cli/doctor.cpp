@@ -24,6 +24,7 @@
 #include "core/error.h"
 #include "engine/plan.h"
 #include "model/ggml_types.h"
+#include "ops/gpu/device.h"
 #include "ops/routes.h"
 
 namespace greta::cli {
@@ -31,16 +32,30 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-struct Backend {
-  std::string_view name;
-  bool present;
-  std::string_view why;  // it is absent
-};
-constexpr std::array kBackends{
-    Backend{"cpu", true, ""},
-    Backend{"cuda", false, "not built in this version: there are no CUDA kernels yet"},
-    Backend{"hip", false, "not built in this version: there are no HIP kernels yet"},
-};
+/// Said wherever the backend is.
+constexpr std::string_view kHipNote =
+    "compiled for gfx942 and gfx90a and run by emulation only: no AMD GPU has computed with it yet";
+
+/// Every backend: whether it can be used here, its devices, or why there are none.
+Json backends() {
+  Json list = Json::array({{{"name", "cpu"}, {"present", true}}});
+  for (const gpu::BackendState& state : gpu::backend_states()) {
+    Json entry{{"name", state.name}, {"present", state.why.empty()}};
+    if (!state.why.empty()) entry["why"] = state.why;
+    if (state.name == "hip") entry["note"] = std::string(kHipNote);
+    entry["devices"] = Json::array();
+    for (const gpu::DeviceInfo& device : state.devices)
+      entry["devices"].push_back({{"index", device.index},
+                                  {"name", device.name},
+                                  {"architecture", device.architecture},
+                                  {"memory_bytes", device.memory},
+                                  {"wave", device.wave},
+                                  {"multiprocessors", device.multiprocessors},
+                                  {"driver", device.driver}});
+    list.push_back(entry);
+  }
+  return list;
+}
 
 /// The value of the first line `key : value` of a /proc file; empty where there is none.
 std::string proc_value(const char* file, std::string_view key) {
@@ -106,21 +121,16 @@ Json demo_model_state() {
 }
 
 Json diagnose() {
-  Json isas = Json::array(), backends = Json::array();
+  Json isas = Json::array();
   for (const Isa isa : supported_isas()) isas.push_back(name(isa));
-  for (const Backend& backend : kBackends) {
-    Json entry{{"name", backend.name}, {"present", backend.present}};
-    if (!backend.present) entry["why"] = backend.why;
-    backends.push_back(entry);
-  }
   return {{"version", GRETA_VERSION},
           {"executable", executable().string()},
           {"machine", machine()},
           {"instruction_sets", isas},
-          {"plans", {"reference", "q8", "float64"}},
+          {"plans", {"reference", "q8", "float64", "invariant", "free"}},
           {"weight_types", weight_types()},
           {"kv_types", kv_types()},
-          {"backends", backends},
+          {"backends", backends()},
           {"demo_model", demo_model_state()}};
 }
 
@@ -140,9 +150,15 @@ void print_text(const Json& d) {
   print_line("plans", words(d["plans"]));
   print_line("weight types", words(d["weight_types"]));
   print_line("KV cache types", words(d["kv_types"]));
-  for (const Json& backend : d["backends"])
-    print_line("backend " + backend["name"].get<std::string>(),
-               backend["present"].get<bool>() ? "present" : "absent: " + backend["why"].get<std::string>());
+  for (const Json& backend : d["backends"]) {
+    std::string text = backend["present"].get<bool>() ? "present" : "absent: " + backend["why"].get<std::string>();
+    for (const Json& device : backend.value("devices", Json::array()))
+      text += fmt::format("\n{:<18}device {}: {} ({}), {:.1f} GiB", "", device["index"].get<int>(),
+                          device["name"].get<std::string>(), device["architecture"].get<std::string>(),
+                          device["memory_bytes"].get<double>() / kGiB);
+    if (backend.contains("note")) text += "; " + backend["note"].get<std::string>();
+    print_line("backend " + backend["name"].get<std::string>(), text);
+  }
   const Json& model = d["demo_model"];
   print_line("demo model", model["found"].get<bool>() ? fmt::format("{} ({:.1f} MB)", model["path"].get<std::string>(),
                                                                     model["bytes"].get<double>() / 1e6)

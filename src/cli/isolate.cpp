@@ -10,6 +10,7 @@
 #include "cli/command_line.h"
 #include "cli/find_cause.h"
 #include "cli/isolate_run.h"
+#include "cli/two_builds.h"
 #include "cli/verbs.h"
 #include "core/error.h"
 #include "core/quote.h"
@@ -23,6 +24,7 @@ namespace {
 int run(const IsolateOptions& options, const Program& program) {
   const auto language = report::language_from_name(options.lang);
   if (!language) fail("--lang {} is not known; use es, en or both", quote(options.lang));
+  if (names_a_build(options)) return isolate_two_builds(options, program);
   IsolateRun isolation(options);
   const Setup& setup = isolation.setup();
   RunArtifacts artifacts(options.out, setup.experiment.id, today());  // refuses a directory in use before anything is computed
@@ -33,7 +35,8 @@ int run(const IsolateOptions& options, const Program& program) {
   const bool terminal = isolation.terminal();
   isolate::Outcome outcome = isolation.judge();
   FoundCause found;
-  if (outcome.verdict() == isolate::Verdict::diverged && !options.no_bounds) {
+  if (outcome.verdict() == isolate::Verdict::diverged && outcome.judgement.reason != isolate::Reason::nondeterministic &&
+      !options.no_bounds) {
     if (terminal) fmt::print(stderr, "\r\033[Ksearching the cause");
     constexpr std::size_t kMostPrompts = 3;
     std::vector<DivergedPrompt> diverged;
@@ -75,12 +78,14 @@ void add_isolate(CLI::App& app, Program& program) {
   verb->add_option("--collapse-token", o->collapse_token, "Token id of the collapse column")->check(at_least(0));
   verb->add_option("--fault", o->faults, "Plant a fault in arm B (greta faults lists them; repeatable)");
   verb->add_option("--arm-a", o->arm_a,
-                   "Arm A: key=value,... (model backend device plan route.<op> kv chunk batch threads isa fault)");
+                   "Arm A: key=value,... (model binary backend device plan route.<op> kv chunk batch threads isa fault)");
   verb->add_option("--arm-b", o->arm_b, "Arm B");
   o->bare.add_to(*verb);
   verb->add_option("--out", o->out, "Run directory (default artifacts/alignment/<date>/<experiment>[-N])");
   verb->add_option("--lang", o->lang, "Language of report.md: both (default), es, en");
   verb->add_flag("--trace-full", o->full, "Also write every recorded row whole, as safetensors, below captures/");
+  verb->add_option("--repeats", o->repeats, "Runs of an arm on a GPU with another timing, to tell races from drift (default 1)")
+      ->check(CLI::Range(0, 1000));
   verb->add_flag("--no-bounds", o->no_bounds,
                  "Judge by the thresholds alone and search no cause: quick, but healthy arms on different routes are blamed");
   verb->add_flag("--json", o->json, "Print verdict.json on stdout");

@@ -4,12 +4,14 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <numeric>
 #include <utility>
 
 #include "cli/command_line.h"
 #include "cli/local_control.h"
 #include "cli/local_judge.h"
 #include "cli/paths.h"
+#include "cli/repeat_check.h"
 #include "core/error.h"
 #include "core/quote.h"
 #include "isolate/judge.h"
@@ -221,6 +223,17 @@ void IsolateRun::note(const TokenizedPrompt& prompt, const AlignedRun& run) {
                     run.span_differs()));
 }
 
+/// A race that was won in the pair's runs and lost in a repeat has had its effect.
+void IsolateRun::repeat_arms(std::vector<std::int64_t>& effects_a, std::vector<std::int64_t>& effects_b) {
+  isolate::PromptPair& pair = pairs_.back();
+  Repeats repeated = repeat_check(context_, pair, options_.repeats);
+  pair.unstable = std::move(repeated.unstable);
+  pair.a.fault_effects += std::accumulate(repeated.effects_a.begin(), repeated.effects_a.end(), std::int64_t{0});
+  pair.b.fault_effects += std::accumulate(repeated.effects_b.begin(), repeated.effects_b.end(), std::int64_t{0});
+  add_counts(effects_a, repeated.effects_a);
+  add_counts(effects_b, repeated.effects_b);
+}
+
 void IsolateRun::run_prompts(const Program& program, const std::string& run_dir) {
   info_ = run_info(setup_, program, run_dir);
   info_.notes = std::move(notes_);
@@ -234,6 +247,7 @@ void IsolateRun::run_prompts(const Program& program, const std::string& run_dir)
     pairs_.back().cut_from = prompt.cut_from;
     add_counts(effects_a, runs_.back()->effects_a());
     add_counts(effects_b, runs_.back()->effects_b());
+    repeat_arms(effects_a, effects_b);
     note(prompt, *runs_.back());
   }
   if (terminal_) fmt::print(stderr, "\r\033[K");

@@ -30,6 +30,7 @@ struct IsolateOptions {
   BareFlags bare;
   ChatFlags chat;
   bool for_figures = false;  // whole logits, and more rows in detail, are kept in memory
+  int repeats = 1;           // of arms on a GPU, with another timing
   bool json = false, git_bisect = false, full = false, no_bounds = false;
 };
 
@@ -72,6 +73,7 @@ class IsolateRun {
 
  private:
   void note(const TokenizedPrompt& prompt, const AlignedRun& run);
+  void repeat_arms(std::vector<std::int64_t>& effects_a, std::vector<std::int64_t>& effects_b);
 
   const IsolateOptions& options_;
   Setup setup_;

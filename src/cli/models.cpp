@@ -131,7 +131,8 @@ TokenizerInfo tokenizer_info(const Gguf& file) {
 
 Json tokenizer_json(const TokenizerInfo& info) {
   const auto value = [](const std::string& text) { return text.empty() ? Json() : Json(text); };
-  return {{"model", value(info.model)}, {"pretokenizer", value(info.pretokenizer)}, {"chat_template", value(info.chat_template)}};
+  return {
+      {"model", value(info.model)}, {"pretokenizer", value(info.pretokenizer)}, {"chat_template", value(info.chat_template)}};
 }
 
 void print_tokenizer(const TokenizerInfo& info) {
@@ -265,7 +266,8 @@ void add_synth(CLI::App& models, Program& program) {
       override_with("--d-model", options->d_model, spec.d_model);
       override_with("--head-dim", options->head_dim, spec.head_dim);
       override_with("--window", options->window, spec.window);
-      if (synth->count("--head-dim") > 0 && options->head_dim < 1) fail("synth: --head-dim is {}, wanted at least 1", options->head_dim);
+      if (synth->count("--head-dim") > 0 && options->head_dim < 1)
+        fail("synth: --head-dim is {}, wanted at least 1", options->head_dim);
       override_with("--ffn", options->ffn, spec.d_ff);
       override_with("--context", options->context, spec.context_length);
       if (options->tied || options->untied) spec.tied_head = options->tied;
@@ -284,10 +286,10 @@ std::string upper(std::string_view text) {
 
 void print_quantized(const std::string& out, const QuantizeReport& report) {
   for (const auto& fallback : report.fallbacks) {
-    fmt::print(stderr, "note: {}{} became {}: rows of {} elements are not a multiple of {}'s block of {}\n",
-               quote(fallback.first_tensor),
-               fallback.tensors > 1 ? fmt::format(" and {} more", fallback.tensors - 1) : std::string(),
-               upper(name(fallback.dtype)), fallback.row, upper(name(fallback.wanted)), dtype_info(fallback.wanted).block_elems);
+    fmt::print(
+        stderr, "note: {}{} became {}: rows of {} elements are not a multiple of {}'s block of {}\n",
+        quote(fallback.first_tensor), fallback.tensors > 1 ? fmt::format(" and {} more", fallback.tensors - 1) : std::string(),
+        upper(name(fallback.dtype)), fallback.row, upper(name(fallback.wanted)), dtype_info(fallback.wanted).block_elems);
   }
   fmt::print("{}\n", out);
   for (const auto& type : report.types) {

@@ -126,7 +126,8 @@ class Generation {
 
   void run(const TracePlan* trace, const std::string& prompt_id) {
     WeightHashes weights;
-    Arm arm(model_, spec_, limit_, n_prompt_, weights);
+    const bool observed = options_.context_shift || (trace != nullptr && trace->full());
+    Arm arm(model_, spec_, limit_, n_prompt_, weights, observed ? ArmPath::observed : fastest_path(spec_));
     if (trace != nullptr) {
       Capture header;
       header.prompt_id = prompt_id;
@@ -134,8 +135,8 @@ class Generation {
       header.tokens = tokens_;
       arm.record(std::move(header), trace->options(n_prompt_));
     }
-    std::vector<double> logits = prefill(arm);
-    generate(arm, std::move(logits));
+    const std::vector<double> logits = prefill(arm);
+    generate(arm, logits);
     refuse_idle_faults(spec_, arm.fault_effects(), "");
     if (trace == nullptr) return;
     Capture capture = arm.take_capture();
@@ -154,8 +155,13 @@ class Generation {
     const auto n = static_cast<std::size_t>(n_prompt_);
     const std::size_t steps = generated_.empty() ? 0 : generated_.size() - 1;  // the first comes with the prefill
     if (options_.json) {
-      nlohmann::ordered_json out{{"prompt_id", prompt_id}, {"prompt_tokens", n}, {"tokens", generated_}, {"text", text_},
-                                 {"stopped", stopped_}, {"prefill_seconds", prefill_s_}, {"decode_seconds", decode_s_},
+      nlohmann::ordered_json out{{"prompt_id", prompt_id},
+                                 {"prompt_tokens", n},
+                                 {"tokens", generated_},
+                                 {"text", text_},
+                                 {"stopped", stopped_},
+                                 {"prefill_seconds", prefill_s_},
+                                 {"decode_seconds", decode_s_},
                                  {"prefill_tokens_per_s", per_second(n, prefill_s_)},
                                  {"decode_tokens_per_s", per_second(steps, decode_s_)}};
       if (options_.context_shift) out["context_shifts"] = shifts_;
@@ -171,23 +177,24 @@ class Generation {
     std::vector<double> last;
     LogitsFile file;
     const auto start = Clock::now();
-    arm.prefill(tokens_, 0, options_.logits_all ? 0 : n_prompt_ - 1, [&](std::int32_t position, const TensorView& view, std::int64_t row) {
-      if (!options_.logits_out.empty()) file.add(view, row);
-      if (position == n_prompt_ - 1) last = row_values(view, row);
-    });
+    arm.prefill(tokens_, 0, options_.logits_all ? 0 : n_prompt_ - 1,
+                [&](std::int32_t position, const TensorView& view, std::int64_t row) {
+                  if (!options_.logits_out.empty()) file.add(view, row);
+                  if (position == n_prompt_ - 1) last = row_values(view, row);
+                });
     prefill_s_ = seconds_since(start);
     if (!options_.logits_out.empty()) file.write(options_.logits_out, tokens_);
     return last;
   }
 
-  void generate(Arm& arm, std::vector<double> logits) {
+  void generate(Arm& arm, const std::vector<double>& logits) {
     Sampler sampler(options_.sampler);
     StreamDecoder stream(*model_.tokenizer);
     stopped_ = "max-tokens";
     std::int32_t position = n_prompt_;  // of the next row
     const auto start = Clock::now();
+    std::int32_t next = sampler.sample(logits);
     while (static_cast<int>(generated_.size()) < options_.max_tokens) {
-      const std::int32_t next = sampler.sample(logits);
       if (model_.tokenizer->ends_generation(next) && !options_.ignore_eos) {
         stopped_ = "end of text";
         break;
@@ -201,7 +208,8 @@ class Generation {
         stopped_ = "context full";
         break;
       }
-      logits = arm.decode(next, position++);
+      next = arm.decode(next, position, sampler);
+      ++position;
     }
     decode_s_ = seconds_since(start);
     emit(stream.finish());
@@ -229,7 +237,7 @@ class Generation {
   const ArmSpec& spec_;
   std::vector<std::int32_t> tokens_;
   std::int32_t n_prompt_;
-  std::int32_t limit_;  // positions that may be computed
+  std::int32_t limit_;     // positions that may be computed
   std::int32_t keep_ = 0;  // positions that a context shift keeps
   int shifts_ = 0;
   std::vector<std::int32_t> generated_;
@@ -258,10 +266,8 @@ void trace_aligned(const TracePlan& trace, const Model& model, const ArmSpec& ar
   trace.keep_wanted(pair.b, n - 1);
   trace.write(pair.a, pair.b, isolate::ExpMode::aligned);
   if (!trace.full()) return;
-  write_full_tensors(fs::path(trace.out()).replace_extension(".a.safetensors"), run.full_a(), model.config.n_heads,
-                     tokens);
-  write_full_tensors(fs::path(trace.out()).replace_extension(".b.safetensors"), run.full_b(), model.config.n_heads,
-                     tokens);
+  write_full_tensors(fs::path(trace.out()).replace_extension(".a.safetensors"), run.full_a(), model.config.n_heads, tokens);
+  write_full_tensors(fs::path(trace.out()).replace_extension(".b.safetensors"), run.full_b(), model.config.n_heads, tokens);
 }
 
 int run(Options& options) {

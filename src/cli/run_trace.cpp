@@ -26,7 +26,8 @@ std::int64_t sample_from(const std::string& text) {
 void TraceFlags::add_to(CLI::App& verb) {
   verb.add_option("--trace-stages", stages, "Trace these stages: all, post_wo, witnesses, or names: ffn_norm,mlp_out");
   verb.add_option("--trace-layers", layers, "Layers of the trace: all (default), or 0,3,-1");
-  verb.add_option("--trace-phases", phases, "prefill, prefill_last, decode, decode0, decode1, ... (default prefill_last,decode)");
+  verb.add_option("--trace-phases", phases,
+                  "prefill, prefill_last, decode, decode0, decode1, ... (default prefill_last,decode)");
   verb.add_option("--trace-sample", sample, "Elements of a row's slice (default 1024)")->check(CLI::Range(1, 1 << 20));
   verb.add_option("--trace-out", out, "JSONL file (default b3_41_post_wo_<prompt>_<exp>.jsonl)");
   verb.add_flag("--trace-full", full, "Also write every traced row whole, as safetensors beside the JSONL");

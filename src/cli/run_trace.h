@@ -39,7 +39,8 @@ class TracePlan {
   const isolate::LayerSelection& layers() const { return layers_; }
   std::int64_t sample() const { return sample_; }
 
-  /// Drops records of phases that are not wanted: "prefill" (every row of it), "prefill_last", "decode" (every step), "decodeK".
+  /// Drops records of phases that are not wanted: "prefill" (every row of it), "prefill_last", "decode" (every step),
+  /// "decodeK".
   void keep_wanted(Capture& capture, std::int32_t first_decode) const;
   /// One run's capture as the two sides of a trace: prefill is side A, decode side B.
   static std::pair<Capture, Capture> split(Capture capture);

@@ -16,7 +16,6 @@ namespace {
 namespace fs = std::filesystem;
 using Json = nlohmann::ordered_json;
 
-
 Json places_json(const SceneRows& scene, const FullTensors& rows) {
   std::map<std::pair<std::int32_t, Stage>, const StageRecord*> known;
   for (const StageRecord& record : scene.rows.capture.records)

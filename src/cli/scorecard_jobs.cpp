@@ -78,7 +78,8 @@ void add_plants(std::vector<Job>& jobs, const ScoredModel& model, const std::str
     plants.insert(plants.end(), more.begin(), more.end());
   }
   for (const Plant& plant : plants) {
-    if (plant.model != need) continue;
+    // Kinds of a GPU: races are told by repeats, which a job has not.
+    if (plant.model != need || !plant.backend.empty()) continue;
     const std::string used = plant.plan == "reference" ? plan : plant.plan;
     const int n_layers = model.model->config.n_layers;
     for (const PlantPlace& place : all_places(plant, static_cast<int>(model.prompt.size()), layers_of(model), n_layers)) {

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "cli/aligned_run.h"
+#include "cli/arm_ops.h"
 #include "cli/defaults.h"
 #include "core/error.h"
 #include "core/quote.h"
@@ -66,15 +67,15 @@ std::vector<AuditPrompt> audit_prompts(const SelfAuditFlags& flags, const Model&
       tokens.resize(static_cast<std::size_t>(room));
     }
     if (tokens.size() < 2) fail("prompt {}: {} tokens leave nothing to decode; give 2 or more", quote(text.id), tokens.size());
-    prompts.push_back({text.id, std::move(tokens)});
+    prompts.push_back({text.id, std::move(tokens), 0});
   }
   return prompts;
 }
 
 RecordedRun recorded_run(const Model& model, const ArmSpec& spec, const AuditPrompt& prompt, std::int32_t decodes,
-                         RecorderOptions options, WeightHashes& weights) {
+                         RecorderOptions options, WeightHashes& weights, ArmPath path) {
   const auto n = static_cast<std::int32_t>(prompt.tokens.size());
-  Arm arm(model, spec, n, n, weights);
+  Arm arm(model, spec, n, prompt.n_prompt > 0 ? prompt.n_prompt : n, weights, path);
   Capture header;
   header.prompt_id = prompt.id;
   header.exp = "E1";
@@ -102,8 +103,8 @@ RecorderOptions hashes_only() {
 ArmOps::ArmOps(const Model& model, const ArmSpec& spec, std::int32_t n_prompt)
     : plan_(spec.plan),
       pool_(spec.threads),
-      route_(make_cpu_ops({.routes = spec.plan.routes(1), .isa = spec.isa, .pool = pool_})),
-      faulty_(*route_, *route_, {model, n_prompt, spec.chunk, spec.batch}, spec.faults) {}
+      route_(make_arm_ops(spec, model, pool_)),
+      faulty_(*route_, *route_, fault_target(spec, model, n_prompt), spec.faults) {}
 
 void ArmOps::begin_step(Phase phase, std::span<const RowId> rows) {
   faulty_.begin_step({phase, steps_++, rows}, plan_.routes(static_cast<std::int64_t>(rows.size())));
@@ -143,7 +144,10 @@ RunDifference run_difference(const Capture& a, const Capture& b) {
   for (const isolate::RecordPair& pair : alignment.pairs) {
     if (pair.a->print.hash == pair.b->print.hash) continue;
     ++out.differing;
-    if (out.first.empty()) out.first = isolate::place(pair.b->stage, pair.b->layer, pair.b->position);
+    if (!out.row) {
+      out.row = {pair.b->stage, pair.b->layer, pair.b->position};
+      out.first = isolate::place(pair.b->stage, pair.b->layer, pair.b->position);
+    }
   }
   if (alignment.misaligned && out.first.empty()) {
     ++out.differing;

@@ -41,6 +41,7 @@ struct SelfAudit {
 struct AuditPrompt {
   std::string id;
   std::vector<std::int32_t> tokens;
+  std::int32_t n_prompt = 0;  // tokens that count as the prompt, whose last a fault's position -1 is; 0: all
 };
 
 /// The user's prompt, else the first two of the built-in experiment, cut where they are longer than the context or `most`
@@ -58,7 +59,7 @@ struct RecordedRun {
 
 /// Prefills all but the last `decodes` tokens and decodes these; every row gets logits.
 RecordedRun recorded_run(const Model& model, const ArmSpec& spec, const AuditPrompt& prompt, std::int32_t decodes,
-                         RecorderOptions options, WeightHashes& weights);
+                         RecorderOptions options, WeightHashes& weights, ArmPath path = ArmPath::observed);
 
 /// Hashes and statistics of every row, without slices and operands.
 RecorderOptions hashes_only();
@@ -96,6 +97,7 @@ class SeededNumbers {
 /// Two recorded runs of one prompt, key by key.
 struct RunDifference {
   std::int64_t compared = 0, differing = 0, missing = 0;
+  std::optional<isolate::StageRow> row;  // the first that differs
   std::string first;  // "ffn_norm layer 3 position 4": the first by b's step, layer, stage, position; empty: bit-equal
 
   std::string finding() const;

@@ -89,8 +89,8 @@ WindowOps::Call WindowOps::call(Phase phase, const OpSite& site, const TensorVie
     in = in_.next(like.origin.stage, like.origin.layer, plan_.activations, rows,
                   static_cast<std::int64_t>(windows.front().size()));
     for (std::int64_t r = 0; r < in.n_rows; ++r) store_row(in, r, windows[static_cast<std::size_t>(r)]);
-    if (like.dtype == DType::q8_f32) {
-      const TensorView codes = codes_.next(like.origin.stage, like.origin.layer, DType::q8_f32, rows, in.n_cols);
+    if (like.dtype != in.dtype) {  // in blocks, or rounded
+      const TensorView codes = codes_.next(like.origin.stage, like.origin.layer, like.dtype, rows, in.n_cols);
       suspect_.ops().quantize({like.origin.stage, like.origin.layer, rows}, in, codes);
       in = codes;
     }

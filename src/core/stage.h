@@ -51,7 +51,8 @@ inline constexpr int kStageCount = static_cast<int>(Stage::logits) + 1;
 /// In files it is written as the number of layers of the model.
 inline constexpr bool once_per_token(Stage stage) { return stage >= Stage::final_rms; }
 
-/// The stages `…_q8`: the stage before it in 8-bit blocks, where the plan quantises that input of a matrix product.
+/// The stages `…_q8`: the stage before it as matrix products read it, where the plan converts that input: in 8-bit blocks, or
+/// rounded to the 16 bits of the weights.
 inline constexpr bool is_quantised(Stage stage) {
   return stage == Stage::attn_norm_q8 || stage == Stage::attn_out_q8 || stage == Stage::ffn_norm_q8 ||
          stage == Stage::ffn_act_q8 || stage == Stage::lm_head_in_q8;

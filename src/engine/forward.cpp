@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <initializer_list>
 #include <map>
+#include <optional>
 #include <vector>
 
 namespace greta {
@@ -13,7 +14,15 @@ namespace {
 class Pass {
  public:
   Pass(const Model& model, const Batch& batch, KvView& kv, const Plan& plan, Ops& ops, Probe* probe, Workspace& ws)
-      : model_(model), c_(model.config), w_(model.weights), batch_(batch), kv_(kv), plan_(plan), ops_(ops), probe_(probe), ws_(ws) {
+      : model_(model),
+        c_(model.config),
+        w_(model.weights),
+        batch_(batch),
+        kv_(kv),
+        plan_(plan),
+        ops_(ops),
+        probe_(probe),
+        ws_(ws) {
     ws_.positions.clear();
     for (const RowId& row : batch.rows) ws_.positions.push_back(row.position);
     lay_out_scores();
@@ -131,10 +140,11 @@ class Pass {
     return out;
   }
 
-  /// What the matrices `readers` read of x: x in 8-bit blocks where the plan quantises and all of them are of blocks; else x.
+  /// What the matrices `readers` read of x: x in 8-bit blocks or rounded to their 16 bits where the plan says so; else x.
   TensorView quantised(Buffer& buffer, Stage stage, int layer, const TensorView& x, std::initializer_list<WeightView> readers) {
-    if (!plan_.quantises(readers)) return x;
-    const TensorView codes = buffer.next(stage, layer, DType::q8_f32, x.rows, x.n_cols);
+    const std::optional<DType> type = plan_.input_type(readers);
+    if (!type) return x;
+    const TensorView codes = buffer.next(stage, layer, *type, x.rows, x.n_cols);
     ops_.quantize({stage, layer, x.rows}, x, codes);
     tap(stage, layer, codes);
     return codes;
@@ -192,9 +202,11 @@ class Pass {
     return chosen;
   }
 
-  /// Every slot that this call's attention can see, as the cache serves it: positions 0..last of each sequence.
+  /// Every slot that this call's attention can see, as the cache serves it: positions 0..last of each sequence, or those of the
+  /// call's rows.
   void tap_cache(Stage stage, int layer, KvPart part) const {
     if (probe_ == nullptr) return;
+    if (!probe_->wants_earlier_slots()) return tap_slots(*probe_, stage, layer, part, kv_, batch_.rows);
     std::map<std::int32_t, std::int32_t> last;  // sequence -> position
     for (const RowId& row : batch_.rows) last[row.seq] = std::max(last[row.seq], row.position);
     std::vector<RowId> rows;

@@ -7,28 +7,28 @@
 
 namespace greta {
 
-Plan make_plan(std::string_view name, std::optional<DType> kv, std::map<std::string, std::string> overrides) {
+Plan make_plan(std::string_view name, std::optional<DType> kv, std::map<std::string, std::string> overrides, Target target) {
   Plan plan;
   plan.name = std::string(name);
-  if (name == "reference" || name == "q8") {
-    plan.activations = DType::f32;
-    plan.quantised_inputs = name == "q8";
-  } else if (name == "float64") {
-    plan.activations = DType::f64;
-  } else {
-    fail("plan '{}' is not known; use reference, q8 or float64", name);
-  }
-  plan.kv = kv.value_or(plan.activations);
-  if (!is_kv_type(plan.kv)) fail("a KV cache of type '{}' is not supported; use f64, f32, f16 or q8_0", greta::name(plan.kv));
+  plan.target = target;
   plan.overrides = std::move(overrides);
-  (void)plan.routes(1);  // checks the overrides
+  (void)plan.routes(1);  // checks name and overrides
+  plan.activations = name == "float64" ? DType::f64 : DType::f32;
+  plan.rounded_inputs = name == "invariant" || name == "free";
+  plan.quantised_inputs = name == "q8" || plan.rounded_inputs;
+  plan.kv = kv.value_or(plan.rounded_inputs ? DType::f16 : plan.activations);
+  if (!is_kv_type(plan.kv, target))
+    fail("a KV cache of type '{}' is not supported; use {}", greta::name(plan.kv),
+         target == Target::cpu ? "f64, f32, f16, bf16 or q8_0" : "f32, f16 or bf16 on a GPU");
   return plan;
 }
 
-bool Plan::quantises(std::span<const WeightView> readers) const {
-  return quantised_inputs && std::all_of(readers.begin(), readers.end(), [](const WeightView& weight) {
-           return dtype_info(weight.dtype).block_elems > 1;
-         });
+std::optional<DType> Plan::input_type(std::span<const WeightView> readers) const {
+  const auto all = [&](const auto& predicate) { return std::all_of(readers.begin(), readers.end(), predicate); };
+  if (quantised_inputs && all([](const WeightView& weight) { return is_block_type(weight.dtype); })) return DType::q8_f32;
+  for (const DType type : {DType::f16, DType::bf16})
+    if (rounded_inputs && all([type](const WeightView& weight) { return weight.dtype == type; })) return type;
+  return std::nullopt;
 }
 
 void check_kv_type(DType kv, int head_dim) {

@@ -2,10 +2,10 @@
 
 #include <algorithm>
 #include <cmath>
-#include <numeric>
 #include <vector>
 
 #include "core/error.h"
+#include "ops/sampling.h"
 
 namespace greta {
 
@@ -24,10 +24,11 @@ Sampler::Sampler(const SamplerOptions& options) : options_(options), random_(opt
   if (!(options.top_p > 0 && options.top_p <= 1)) fail("--top-p {} is outside (0, 1]", options.top_p);
 }
 
-std::int32_t Sampler::sample(std::span<const double> logits) {
+std::int32_t sample_token(std::span<const double> logits, const SamplerOptions& options, double unit) {
   const std::int32_t best = argmax(logits);
-  if (best < 0) fail("all {} logits are NaN; run `greta isolate` to find where they come from", logits.size());
-  if (options_.temperature == 0) return best;
+  if (best < 0 || options.temperature == 0) return best;
+  if (static_cast<std::int64_t>(logits.size()) > kMostSampled)
+    fail("sampling from {} logits: at most {} can be sampled; use --greedy", logits.size(), kMostSampled);
 
   std::vector<std::int32_t> order;
   for (std::size_t i = 0; i < logits.size(); ++i)
@@ -35,25 +36,26 @@ std::int32_t Sampler::sample(std::span<const double> logits) {
   std::stable_sort(order.begin(), order.end(), [&](std::int32_t a, std::int32_t b) {
     return logits[static_cast<std::size_t>(a)] > logits[static_cast<std::size_t>(b)];
   });
-  if (options_.top_k > 0 && order.size() > static_cast<std::size_t>(options_.top_k))
-    order.resize(static_cast<std::size_t>(options_.top_k));
+  if (options.top_k > 0 && order.size() > static_cast<std::size_t>(options.top_k))
+    order.resize(static_cast<std::size_t>(options.top_k));
 
   const double top = logits[static_cast<std::size_t>(best)];
-  std::vector<double> weight;
-  for (const std::int32_t id : order)
-    weight.push_back(std::exp((logits[static_cast<std::size_t>(id)] - top) / options_.temperature));
-  const double total = std::accumulate(weight.begin(), weight.end(), 0.0);
-  double kept = 0;
-  std::size_t n_kept = 0;
-  while (n_kept < weight.size() && (n_kept == 0 || kept < options_.top_p * total)) kept += weight[n_kept++];
-
-  const double unit = static_cast<double>(random_() >> 11) * 0x1p-53;  // [0, 1)
-  double rest = unit * kept;
-  for (std::size_t i = 0; i < n_kept; ++i) {
-    rest -= weight[i];
-    if (rest < 0) return order[i];
+  std::vector<std::uint64_t> sums;  // of weights, up to and with each
+  for (const std::int32_t id : order) {
+    const double distance = sampled_distance(logits[static_cast<std::size_t>(id)], top, options.temperature);
+    sums.push_back((sums.empty() ? 0 : sums.back()) + sampled_weight(distance));
   }
-  return order[n_kept - 1];
+  const auto first_above = [&](std::uint64_t target) { return std::upper_bound(sums.begin(), sums.end(), target); };
+  const std::uint64_t kept = options.top_p < 1 ? *first_above(nucleus_target(options.top_p, sums.back())) : sums.back();
+  return order[static_cast<std::size_t>(first_above(drawn_target(unit, kept)) - sums.begin())];
+}
+
+double Sampler::next_unit() { return static_cast<double>(random_() >> 11) * 0x1p-53; }
+
+std::int32_t Sampler::sample(std::span<const double> logits) {
+  const std::int32_t token = sample_token(logits, options_, options_.temperature == 0 ? 0.0 : next_unit());
+  if (token < 0) fail("all {} logits are NaN; run `greta isolate` to find where they come from", logits.size());
+  return token;
 }
 
 }  // namespace greta

@@ -6,8 +6,8 @@
 
 namespace greta {
 
-Session::Session(const Model& model, Plan plan, Ops& ops, KvView& kv)
-    : model_(model), plan_(std::move(plan)), ops_(ops), kv_(kv), sequences_(model, ops, kv) {
+Session::Session(const Model& model, Plan plan, Ops& ops, KvView& kv, BufferMemory* buffers)
+    : model_(model), plan_(std::move(plan)), ops_(ops), kv_(kv), sequences_(model, ops, kv), workspace_(buffers) {
   check_kv_type(kv.dtype(), model.config.head_dim);
 }
 

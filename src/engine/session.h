@@ -23,16 +23,16 @@ enum class LogitsOf : std::uint8_t { none, last, all };
 
 class Session {
  public:
-  /// `ops` and `kv` (with their decorators) and the model outlive the session. Throws Error where the model's heads are not
-  /// whole blocks of the cache's type.
-  Session(const Model& model, Plan plan, Ops& ops, KvView& kv);
+  /// `ops` and `kv` (with their decorators), the model and `buffers` (null: the host's) outlive the session. Throws Error where
+  /// the model's heads are not whole blocks of the cache's type.
+  Session(const Model& model, Plan plan, Ops& ops, KvView& kv, BufferMemory* buffers = nullptr);
 
   /// One forward call; the view is valid until the next. `phase` is a label for decorators. Throws Error where a token id is
   /// outside the vocabulary or rows are empty.
   TensorView step(Phase phase, const Batch& batch, Probe* probe);
 
-  /// Prefills `tokens` of sequence 0 at positions first.. in chunks of at most `chunk` rows (0: all at once). Logits are wanted for
-  /// positions >= logits_from. `on_logits` gets every chunk's logits (maybe zero rows).
+  /// Prefills `tokens` of sequence 0 at positions first.. in chunks of at most `chunk` rows (0: all at once). Logits are wanted
+  /// for positions >= logits_from. `on_logits` gets every chunk's logits (maybe zero rows).
   template <class OnLogits>
   void prefill(std::span<const std::int32_t> tokens, std::int32_t first, std::int32_t chunk, std::int32_t logits_from,
                Probe* probe, OnLogits&& on_logits) {

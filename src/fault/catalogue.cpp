@@ -40,7 +40,7 @@ std::span<const FaultInfo> fault_catalogue() {
   static const std::vector<FaultInfo> all = [] {
     std::vector<FaultInfo> rows;
     for (const auto family : {buffer_faults(), norm_faults(), rope_faults(), weight_faults(), accumulate_faults(),
-                              attention_faults(), kv_faults(), residual_faults(), head_faults()})
+                              attention_faults(), kv_faults(), residual_faults(), head_faults(), gpu_faults()})
       rows.insert(rows.end(), family.begin(), family.end());
     return rows;
   }();

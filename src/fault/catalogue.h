@@ -45,6 +45,7 @@ struct FaultInfo {
   bool stage_required = false;         // else an omitted stage means all of `stages`
   std::span<const FaultKey> keys = {};
   ShowsIn shows = ShowsIn::operand;
+  bool races = false;  // whether it acts is a matter of timing: it shows in that runs differ
 
   /// Makes the call wrong: alters its operands, or gives it another computation.
   void (*plant)(const FaultSpec& fault, WrongCall& call) = nullptr;
@@ -86,5 +87,6 @@ std::span<const FaultInfo> kv_faults();
 std::span<const FaultInfo> residual_faults();
 std::span<const FaultInfo> head_faults();
 std::span<const FaultInfo> buffer_faults();
+std::span<const FaultInfo> gpu_faults();
 
 }  // namespace greta

@@ -59,7 +59,7 @@ void plant_logits_row(const FaultSpec& fault, WrongCall& call) {
     if (rows.back() == nullptr) return;  // before the first row: nothing is wrong
   }
   const TensorView other = call.serve(call.x, rows);
-  const bool quantised = call.x.dtype == DType::q8_f32;
+  const bool quantised = call.x.dtype != other.dtype;  // in blocks, or rounded
   const TensorView normed = copy_of(quantised ? other : call.x, call.arena);
   call.kernel.rmsnorm({Stage::final_rms, call.site.layer, call.site.rows}, other, model.weights.final_norm,
                       model.config.rms_eps, normed);

@@ -5,6 +5,7 @@
 #include <numeric>
 
 #include "fault/catalogue.h"
+#include "fault/stage_weights.h"
 
 namespace greta {
 namespace {
@@ -12,27 +13,8 @@ namespace {
 constexpr std::array kNorms{Stage::attn_norm, Stage::q_norm,        Stage::k_norm,   Stage::attn_post_norm,
                             Stage::ffn_norm,  Stage::ffn_post_norm, Stage::final_rms};
 
-const WeightView& weight_of(const Model& model, Stage stage, std::size_t layer) {
-  if (stage == Stage::final_rms) return model.weights.final_norm;
-  const LayerWeights& w = model.weights.layers[layer];
-  switch (stage) {
-    case Stage::attn_norm:
-      return w.attn_norm;
-    case Stage::q_norm:
-      return w.q_norm;
-    case Stage::k_norm:
-      return w.k_norm;
-    case Stage::attn_post_norm:
-      return w.attn_post_norm;
-    case Stage::ffn_post_norm:
-      return w.ffn_post_norm;
-    default:
-      return w.ffn_norm;
-  }
-}
-
 std::string lacks_norm(const FaultSpec& fault, const FaultTarget& target) {
-  return !fault.stage || weight_of(target.model, *fault.stage, 0) ? "" : fmt::format("the model has no {}", name(*fault.stage));
+  return !fault.stage || norm_of(target.model, *fault.stage, 0) ? "" : fmt::format("the model has no {}", name(*fault.stage));
 }
 
 void plant_layernorm(const FaultSpec& fault, WrongCall& call) {
@@ -62,8 +44,8 @@ void plant_weight(const FaultSpec& fault, WrongCall& call) {
     return;
   }
   const auto n = static_cast<std::int64_t>(layers.size());
-  call.weight = weight_of(call.target.model, call.site.stage,
-                          static_cast<std::size_t>(((call.site.layer + fault.integer("delta")) % n + n) % n));
+  call.weight = norm_of(call.target.model, call.site.stage,
+                        static_cast<std::size_t>(((call.site.layer + fault.integer("delta")) % n + n) % n));
 }
 
 std::string lacks_layers(const FaultSpec& fault, const FaultTarget& target) {

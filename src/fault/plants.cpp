@@ -17,6 +17,8 @@ std::string_view masked(const PlantPlace&) { return "a window masks the first ke
 std::string_view from_zero(const PlantPlace& p) { return p.call_first == 0 ? "the call begins at slot 0" : ""; }
 std::string_view in_window(const PlantPlace& p) { return p.position < 4 ? "both windows reach back to position 0" : ""; }
 std::string_view same_first(const PlantPlace& p) { return p.position == 0 ? "all sequences begin with the same token" : ""; }
+std::string_view below_256(const PlantPlace& p) { return p.position < 256 ? "the position fits eight bits" : ""; }
+std::string_view one_split(const PlantPlace& p) { return p.position < 256 ? "the keys are one part" : ""; }
 std::string_view no_logits(const PlantPlace& p) { return p.prefill ? "arm B computes no logits in prefill" : ""; }
 }  // namespace idle
 
@@ -26,6 +28,12 @@ Plant with_either(Idle either, Plant plant) {
 }
 Plant on_plan(std::string plan, Plant plant) {
   plant.plan = std::move(plan);
+  return plant;
+}
+
+/// On the emulated GPU of waves of 32 lanes, which is everywhere.
+Plant on_gpu(Plant plant) {
+  plant.backend = "emulated";
   return plant;
 }
 
@@ -166,6 +174,24 @@ std::vector<Plant> all_plants() {
       {"sequence-crosstalk", "stage=attn_out", S::attn_out, "base", idle::same_first, 0, nullptr, 2},
       {"kv-shift-missing", "", S::k_cache, "base", nullptr, 0, nullptr, 1, true},
       {"kv-shift-missing", "stage=v_cache:how=move", S::v_cache, "base", nullptr, 0, nullptr, 1, true},
+      on_gpu({"gpu-missing-barrier", "stage=ffn_norm", S::ffn_norm}),
+      on_gpu({"gpu-missing-barrier", "", S::attn_norm}),
+      on_gpu(on_plan("invariant", {"gpu-missing-barrier", "stage=ffn_up", S::ffn_up, "f16"})),
+      on_gpu({"gpu-f16-accumulate", "stage=mlp_out", S::mlp_out}),
+      on_gpu({"gpu-f16-accumulate", "", S::q}),
+      on_gpu(on_plan("q8", {"gpu-f16-accumulate", "stage=k", S::k, "q8_0"})),
+      on_gpu({"gpu-wave-size", "", S::attn_norm}),
+      on_gpu({"gpu-wave-size", "stage=attn_probs", S::attn_probs}),
+      on_gpu(on_plan("q8", {"gpu-wave-size", "stage=mlp_out", S::mlp_out, "q8_0"})),
+      on_gpu({"gpu-padding", "stage=wo_out", S::wo_out}),
+      on_gpu(on_plan("invariant", {"gpu-padding", "", S::q, "f16"})),
+      on_gpu(on_plan("invariant", {"gpu-merge-stride", "stage=attn_out", S::attn_out, "f16", idle::one_split})),
+      on_gpu({"gpu-position-narrow", "", S::q_rope, "base", idle::below_256}),
+      on_gpu({"gpu-position-narrow", "stage=attn_scores", S::attn_scores, "base", idle::below_256}),
+      on_gpu({"gpu-staging-reused", "stage=ffn_norm", S::ffn_norm}),
+      on_gpu({"gpu-staging-reused", "stage=x_after_attn", S::x_after_attn}),
+      on_gpu({"gpu-wrong-stream", "stage=mlp_out", S::mlp_out}),
+      on_gpu({"gpu-wrong-stream", "stage=attn_probs", S::attn_probs}),
   };
 }
 

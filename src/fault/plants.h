@@ -33,8 +33,10 @@ struct Plant {
   int batch = 1;                                 // of arm B
   bool shift = false;  // with a context shift of 1:2, which fills slots 1, 2 and 3: these are the places then
   std::string plan = "reference";
-  Idle either = nullptr;  // where it depends on the model's numbers whether it acts, and why; if it does, it must be found
-  bool in_process() const { return batch == 1 && !shift; }  // the others need the command line's arms
+  Idle either = nullptr;     // where it depends on the model's numbers whether it acts, and why; if it does, it must be found
+  std::string backend = "";  // empty: the cpu
+  /// The others need the command line's arms.
+  bool in_process() const { return batch == 1 && !shift && backend.empty(); }
   bool fixed_layer() const { return kind == "embedding-row" || kind == "embedding-scale"; }
   /// What parse_fault reads.
   std::string text(const PlantPlace& place) const;

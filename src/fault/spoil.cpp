@@ -145,6 +145,12 @@ void spoil(const Spoil& how, std::byte* row, std::int64_t index, DType dtype) {
     const auto value = moved(how, static_cast<double>(f16_to_f32(before)));
     return store(element, value ? f32_to_f16(static_cast<float>(*value)) : stepped_f16(before, how.ulp));
   }
+  if (dtype == DType::bf16) {
+    const auto before = load<std::uint16_t>(element);
+    const auto value = moved(how, static_cast<double>(bf16_to_f32(before)));
+    return store(element, value ? f32_to_bf16(static_cast<float>(*value))
+                                : stepped<std::uint16_t>(before, how.ulp, std::uint16_t{0x8000u}, std::uint16_t{0x7f80u}));
+  }
   fail("elements of type {} cannot be perturbed", name(dtype));
 }
 

@@ -7,6 +7,7 @@
 
 #include "core/half.h"
 #include "fault/catalogue.h"
+#include "fault/stage_weights.h"
 
 namespace greta {
 namespace {
@@ -153,36 +154,13 @@ void plant_min(const FaultSpec& fault, WrongCall& call) {
   alter_blocks(fault, call, [&](std::byte* block, const std::byte*) { std::memset(block + layout->minimum, 0, 2); });
 }
 
-/// The weights of `stage` in layer `l`, with its bias.
-std::pair<WeightView, WeightView> weights_of(const Model& model, Stage stage, std::size_t l) {
-  const LayerWeights& w = model.weights.layers[l];
-  switch (stage) {
-    case Stage::q:
-      return {w.wq, w.bq};
-    case Stage::k:
-      return {w.wk, w.bk};
-    case Stage::v:
-      return {w.wv, w.bv};
-    case Stage::wo_out:
-      return {w.wo, w.bo};
-    case Stage::ffn_gate:
-      return {w.gate, w.bgate};
-    case Stage::ffn_up:
-      return {w.up, w.bup};
-    case Stage::mlp_out:
-      return {w.down, w.bdown};
-    default:
-      return {model.weights.lm_head, {}};
-  }
-}
-
 /// Whether any matrix at the fault's places satisfies the condition.
 template <class Holds>
 bool any_weight(const FaultSpec& fault, const FaultTarget& target, const Holds& holds) {
   for (const Stage stage : fault.kind->stages)
     for (std::int32_t l = 0; l < target.n_layers(); ++l) {
       if (!fault.matches_layer(l, stage, target.n_layers())) continue;
-      const auto [weight, bias] = weights_of(target.model, stage, static_cast<std::size_t>(l));
+      const auto [weight, bias] = matrix_of(target.model, stage, static_cast<std::size_t>(l));
       if (holds(weight, bias)) return true;
     }
   return false;

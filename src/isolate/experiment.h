@@ -30,10 +30,10 @@ std::optional<ExpMode> exp_mode_from_name(std::string_view name);
 std::vector<std::string> alignment_flags(ExpMode mode);
 
 struct PromptSpec {
-  std::string id;         // file names and table rows; [A-Za-z0-9_.-]+
-  std::string text;       // UTF-8; chat markers are special tokens where the vocabulary has them
-  bool built_in = false;  // may be cut to the context; a user's own prompt may not
-  bool chat = false;      // `text` is a user's turn, to be written as the model's chat template says
+  std::string id;                     // file names and table rows; [A-Za-z0-9_.-]+
+  std::string text;                   // UTF-8; chat markers are special tokens where the vocabulary has them
+  bool built_in = false;              // may be cut to the context; a user's own prompt may not
+  bool chat = false;                  // `text` is a user's turn, to be written as the model's chat template says
   std::optional<std::string> system;  // of a chat: the system turn
 };
 
@@ -70,7 +70,7 @@ struct ExperimentSpec {
   LayerSelection layers;
   std::vector<Stage> stages;  // empty: all
   std::int64_t sample = 1024;
-  int span = 1;  // decoded tokens that are compared, decode0 included
+  int span = 1;                       // decoded tokens that are compared, decode0 included
   std::optional<ContextShift> shift;  // E1 only
   Thresholds thresholds;
   std::optional<std::int64_t> collapse_token;       // else the attractor found, else 96965

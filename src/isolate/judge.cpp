@@ -221,6 +221,21 @@ void describe_guilty(const Case& one, PromptOutcome& prompt) {
   prompt.minimal = std::move(described);
 }
 
+/// Where an arm does not repeat itself, what differs between arms says nothing.
+void blame_unstable(const Unstable& unstable, PromptOutcome& prompt) {
+  const auto& [stage, layer, position] = unstable.row;
+  prompt.judgement = {Reason::nondeterministic, fmt::format("{} of arm {}: {}", place(stage, layer, position),
+                                                            unstable.arm == 'a' ? 'A' : 'B', unstable.detail)};
+  Mismatch first;
+  first.stage = stage;
+  first.layer = layer;
+  first.position = position;
+  first.above_threshold = true;
+  if (!prompt.first || prompt.first->stage != stage || prompt.first->layer != layer || prompt.first->position != position)
+    prompt.first = first;
+  prompt.minimal = {*prompt.first};
+}
+
 void name_first(PromptOutcome& prompt, bool compared) {
   TableRow& row = prompt.table;
   if (!compared) {
@@ -285,6 +300,7 @@ PromptOutcome judge_prompt(Case& one, const ExperimentSpec& spec, const RunInfo&
       prompt.minimal.clear();
     }
   }
+  if (aligned && !refused && pair.unstable) blame_unstable(*pair.unstable, prompt);
   name_first(prompt, one.judged);
   std::optional<int> layer;
   if (prompt.first && !once_per_token(prompt.first->stage)) layer = prompt.first->layer;

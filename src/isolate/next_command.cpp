@@ -57,6 +57,8 @@ std::string next_command(const Outcome& outcome) {
     case Reason::beyond_bound:
     case Reason::nan_in_b:
       return after_divergence(outcome, base);
+    case Reason::nondeterministic:
+      return "greta audit determinism";
     case Reason::as_designed:
       return ours ? without_mode(base) + " --exp E1" : base;
     case Reason::below_threshold:

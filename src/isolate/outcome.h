@@ -50,6 +50,21 @@ struct RunInfo {
   std::int64_t unreadable_lines = 0;  // of JSONL: more than 0 makes an agreement INCONCLUSIVE
 };
 
+/// A row of a stage, as an operand's origin names it.
+struct StageRow {
+  Stage stage = Stage::x_in;
+  int layer = 0;
+  int position = 0;
+  bool operator==(const StageRow&) const = default;
+};
+
+/// An arm that gave other bits when it computed the same again.
+struct Unstable {
+  char arm = 'b';
+  StageRow row;        // the first, in the order of data
+  std::string detail;  // one line: which run, how many rows
+};
+
 /// Mode: `compare` meets captures by key, so E1; else what the captures say (`exp`), else the experiment's.
 struct PromptPair {
   Capture a, b;
@@ -57,15 +72,8 @@ struct PromptPair {
   std::vector<std::int32_t> declared_schedule_a, declared_schedule_b;
   /// Positions that both arms must have recorded, 0..n_positions-1; 0: those that both have (analyze, compare).
   std::int32_t n_positions = 0;
-  std::int32_t cut_from = 0;  // tokens before a built-in prompt was cut to the context; 0: not cut
-};
-
-/// A row of a stage, as an operand's origin names it.
-struct StageRow {
-  Stage stage = Stage::x_in;
-  int layer = 0;
-  int position = 0;
-  bool operator==(const StageRow&) const = default;
+  std::int32_t cut_from = 0;              // tokens before a built-in prompt was cut to the context; 0: not cut
+  std::optional<Unstable> unstable = {};  // found by runs beside these
 };
 
 /// One operand of the op that wrote a mismatching row, as both arms' kernels were given it.

@@ -26,6 +26,9 @@ constexpr ReasonInfo kReasons[] = {
      "an op wrote what no rounding of its inputs explains, or did not read what was written"},
     {Reason::nan_in_b, "nan_in_b", Verdict::diverged,
      "arm B has NaN or infinity where arm A is finite: look at the operands of the first such row"},
+    {Reason::nondeterministic, "nondeterministic", Verdict::diverged,
+     "an arm gave other bits when it computed the same again: a race, or memory that nobody wrote; no drift is judged before "
+     "that"},
     {Reason::as_designed, "as_designed", Verdict::expected_drift,
      "mode E0 compares different tokens: it is measured, never judged; use --exp E1 for a verdict"},
     {Reason::misaligned, "misaligned", Verdict::inconclusive,

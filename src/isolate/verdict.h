@@ -26,6 +26,7 @@ enum class Reason : std::uint8_t {
   above_threshold,
   beyond_bound,
   nan_in_b,
+  nondeterministic,
   // EXPECTED_DRIFT
   as_designed,
   // INCONCLUSIVE

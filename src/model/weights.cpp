@@ -8,6 +8,15 @@
 
 namespace greta {
 
+std::vector<WeightView> all_weights(const ModelWeights& weights) {
+  std::vector<WeightView> all{weights.embedding, weights.final_norm, weights.lm_head};
+  for (const LayerWeights& w : weights.layers)
+    all.insert(all.end(),
+               {w.attn_norm,      w.wq,       w.wk,   w.wv, w.wo,   w.bq,    w.bk,  w.bv,    w.bo,           w.q_norm, w.k_norm,
+                w.attn_post_norm, w.ffn_norm, w.gate, w.up, w.down, w.bgate, w.bup, w.bdown, w.ffn_post_norm});
+  return all;
+}
+
 ModelWeights load_weights(const Gguf& file, const ModelConfig& config) {
   const std::string path = file.path().string();
   if (file.tensors().empty()) fail("{}: holds no tensors (a vocabulary only?), wanted a model with weights", path);

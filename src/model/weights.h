@@ -32,6 +32,9 @@ struct ModelWeights {
   std::vector<float> rope_freq_factors;  // rope_dim/2 entries, or empty
 };
 
+/// The views of all tensors, one after the other; those that the model does not have are empty.
+std::vector<WeightView> all_weights(const ModelWeights& weights);
+
 /// Views of every tensor of the model; valid as long as `file`. Throws Error, one line with file and tensor: missing, of
 /// another shape, of a type that greta does not compute with (with the ones that it does), of no place in the architecture, or
 /// with a NaN or an infinity (with its element).

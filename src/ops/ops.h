@@ -85,7 +85,8 @@ class Ops {
   virtual void act_mul(const OpSite& site, Activation act, const TensorView& gate, const TensorView& up, TensorView out) = 0;
   /// out = cap * tanh(x / cap), cap > 0 (Gemma 2, arXiv:2408.00118, section 2, logit soft-capping).
   virtual void softcap(const OpSite& site, const TensorView& x, double cap, TensorView out) = 0;
-  /// out = x in blocks of 32 codes of 8 bits, dtype q8_f32 (core/activation_blocks.h): the input of integer matrix products.
+  /// out = x in blocks of 32 codes of 8 bits, dtype q8_f32 (core/activation_blocks.h): the input of integer matrix products; or
+  /// rounded to f16 or bf16, ties to even: the input of matrix cores.
   virtual void quantize(const OpSite& site, const TensorView& x, TensorView out) = 0;
   /// Hands a tensor from its producer to its reader: `x_out`, `x_in` (layer > 0), `lm_head_in`. A healthy no-op.
   virtual TensorView handoff(const OpSite& site, const TensorView& x) = 0;

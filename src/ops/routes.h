@@ -27,8 +27,11 @@ std::optional<Isa> isa_from_name(std::string_view name);
 /// What this machine can run, from `scalar` up.
 std::span<const Isa> supported_isas();
 
+/// Where ops are computed: routes are of one or of both.
+enum class Target : std::uint8_t { cpu, gpu };
+
 /// One way to compute an op.
-enum class RouteId : std::uint8_t { reference, float64, q8 };
+enum class RouteId : std::uint8_t { reference, float64, q8, invariant, free };
 std::string_view name(RouteId route);
 
 struct RouteInfo {
@@ -36,6 +39,9 @@ struct RouteInfo {
   RouteId id;
   std::string_view description;  // arithmetic, storage, order
   bool needs_f32_activations;
+  bool on_cpu;
+  bool on_gpu;
+  bool on(Target target) const { return target == Target::cpu ? on_cpu : on_gpu; }
 };
 /// Every registered route, in the order of ops.
 std::span<const RouteInfo> all_routes();
@@ -52,8 +58,10 @@ struct RouteTable {
   friend bool operator==(const RouteTable&, const RouteTable&) = default;
 };
 
-/// Pure. `plan` is "reference", "float64" or "q8"; `overrides` maps op names to route names. Throws Error on an unknown op or
-/// route, naming the known ones, and on a route that cannot take the plan's activations: route `q8` of matmul reads what plan `q8` alone quantises.
-RouteTable select_routes(std::string_view plan, const RouteShape& shape, const std::map<std::string, std::string>& overrides);
+/// Pure. `plan` is "reference", "float64" (cpu), "q8", "invariant" or "free" (gpu); `overrides` maps op names to route names.
+/// Throws Error on an unknown op or route, naming the known ones, on one that `target` does not have, and on a route that cannot
+/// take the plan's activations: route `q8` of matmul reads what plan `q8` alone quantises.
+RouteTable select_routes(std::string_view plan, const RouteShape& shape, const std::map<std::string, std::string>& overrides,
+                         Target target = Target::cpu);
 
 }  // namespace greta

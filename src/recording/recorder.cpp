@@ -3,10 +3,11 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
-#include <limits>
+#include <utility>
 
 #include "core/activation_blocks.h"
 #include "core/blocks.h"
+#include "recording/logits_record.h"
 #include "trace/fingerprint.h"
 
 namespace greta {
@@ -18,11 +19,6 @@ std::uint64_t packed(Stage stage, std::int32_t layer, std::int32_t position) {
 }
 
 bool is_slot_stage(Stage stage) { return stage == Stage::k_cache || stage == Stage::v_cache; }
-
-double value_at(const std::byte* row, DType dtype, std::size_t i) {
-  if (dtype == DType::f64) return reinterpret_cast<const double*>(row)[i];
-  return static_cast<double>(reinterpret_cast<const float*>(row)[i]);
-}
 
 }  // namespace
 
@@ -48,6 +44,13 @@ Recorder::Recorder(Capture capture, RecorderOptions options, WeightHashes& weigh
   if (options_.stages.empty()) options_.stages.assign(all_stages().begin(), all_stages().end());
   for (const Stage stage : options_.stages) stage_wanted_[static_cast<std::size_t>(stage)] = true;
   layer_wanted_.insert(options_.layers.begin(), options_.layers.end());
+}
+
+template <class Act>
+void Recorder::for_rows(std::int64_t n_rows, const Act& act) const {
+  constexpr std::int64_t kFewRows = 4;
+  if (options_.pool != nullptr && n_rows > kFewRows) return options_.pool->parallel_for(n_rows, act);
+  for (std::int64_t r = 0; r < n_rows; ++r) act(r);
 }
 
 bool Recorder::wants(Stage stage, int layer) const {
@@ -91,11 +94,16 @@ OperandRecord& slot_for(std::vector<OperandRecord>& operands, OperandKind kind, 
 
 void Recorder::note_activation(const OpSite& site, const char* argument, const TensorView& x) {
   if (!operands_wanted(site)) return;
+  std::vector<Hash128> hashes(static_cast<std::size_t>(x.n_rows));
+  for_rows(x.n_rows, [&](std::int64_t r) {
+    const auto i = static_cast<std::size_t>(r);
+    if (site.rows[i].seq == 0) hashes[i] = row_hash(x.row(r), x.dtype, x.cols(r));
+  });
   for (std::int64_t r = 0; r < x.n_rows; ++r) {
     const RowId as_key = site.rows[static_cast<std::size_t>(r)];
     const RowId as_read = x.rows.empty() ? as_key : x.rows[static_cast<std::size_t>(r)];
     if (as_key.seq != 0) continue;
-    const Hash128 hash = row_hash(x.row(r), x.dtype, x.cols(r));
+    const Hash128 hash = hashes[static_cast<std::size_t>(r)];
     std::optional<Hash128> wrote;
     if (const auto found = produced_.find(packed(x.origin.stage, x.origin.layer, as_key.position)); found != produced_.end())
       wrote = found->second;
@@ -195,8 +203,34 @@ RecordingKv Recorder::recording_kv(const OpSite& site, KvView& kv) {
 
 void Recorder::operator()(Stage stage, int layer, const TensorView& output) {
   if (!wants(stage, layer)) return;
-  for (std::int64_t r = 0; r < output.n_rows; ++r)
-    if (output.rows[static_cast<std::size_t>(r)].seq == 0) record_row(stage, layer, output, r);
+  std::vector<Fingerprint> prints(static_cast<std::size_t>(output.n_rows));
+  for_rows(output.n_rows, [&](std::int64_t r) {
+    const auto i = static_cast<std::size_t>(r);
+    if (output.rows[i].seq == 0) prints[i] = print_of(stage, layer, output, r);
+  });
+  for (std::int64_t r = 0; r < output.n_rows; ++r) {
+    const auto i = static_cast<std::size_t>(r);
+    if (output.rows[i].seq == 0) record_row(stage, layer, output, r, std::move(prints[i]));
+  }
+}
+
+bool Recorder::is_reread(Stage stage, std::int32_t position) const {
+  return is_slot_stage(stage) && !shifting_ && !step_positions_.contains(position);
+}
+
+Fingerprint Recorder::print_of(Stage stage, int layer, const TensorView& output, std::int64_t r) const {
+  const RecordKey key{output.rows[static_cast<std::size_t>(r)].position, layer, stage};
+  FingerprintOptions wanted;
+  if (is_reread(stage, key.position)) {
+    Fingerprint print;
+    print.hash = row_hash(output.row(r), output.dtype, output.cols(r));
+    const auto known = memory_.slots.find(key);
+    if (known != memory_.slots.end() && known->second == print.hash) return print;
+  }
+  const bool whole = detail(key);
+  wanted.sample = whole ? options_.sample : 0;
+  wanted.sketch = whole;
+  return fingerprint(output.row(r), output.dtype, output.cols(r), wanted);
 }
 
 void Recorder::not_exposed(Stage stage, int layer) {
@@ -213,12 +247,12 @@ void Recorder::not_exposed(Stage stage, int layer) {
   }
 }
 
-void Recorder::record_row(Stage stage, int layer, const TensorView& output, std::int64_t r) {
+void Recorder::record_row(Stage stage, int layer, const TensorView& output, std::int64_t r, Fingerprint print) {
   const RecordKey key{output.rows[static_cast<std::size_t>(r)].position, layer, stage};
   const bool whole = detail(key);
-  const bool reread = is_slot_stage(stage) && !shifting_ && !step_positions_.contains(key.position);
+  const bool reread = is_reread(stage, key.position);
   if (is_slot_stage(stage)) {
-    const Hash128 now = row_hash(output.row(r), output.dtype, output.cols(r));
+    const Hash128 now = print.hash;
     const auto [known, is_new] = memory_.slots.try_emplace(key, now);
     const bool changed = !is_new && known->second != now;
     known->second = now;
@@ -237,13 +271,10 @@ void Recorder::record_row(Stage stage, int layer, const TensorView& output, std:
   record.dtype = output.dtype;
   record.offset_bytes = output.row(r) - output.data;
   if (const auto op = op_of_stage_.find({layer, stage}); op != op_of_stage_.end()) record.route = name(routes_[op->second]);
-  FingerprintOptions wanted;
-  wanted.sample = whole ? options_.sample : 0;
-  wanted.sketch = whole;
-  record.print = fingerprint(output.row(r), output.dtype, output.cols(r), wanted);
+  record.print = std::move(print);
   produced_[packed(stage, layer, key.position)] = record.print.hash;
   attach_operands(key, whole, record);
-  if (stage == Stage::logits) record_logits(output, r, record.print.hash);
+  if (stage == Stage::logits) capture_.logits.push_back(logits_record(output, r, record));
   if (options_.full) {
     FullTensor& full = full_[{layer, stage}];
     if (!reread) {
@@ -260,39 +291,6 @@ void Recorder::attach_operands(const RecordKey& key, bool whole, StageRecord& re
   if (found == pending_.end()) return;
   if (whole || !found->second.empty()) record.operands = std::move(found->second);
   pending_.erase(found);
-}
-
-void Recorder::record_logits(const TensorView& output, std::int64_t r, const Hash128& hash) {
-  LogitsRecord logits;
-  logits.position = output.rows[static_cast<std::size_t>(r)].position;
-  if (static_cast<std::size_t>(logits.position) < capture_.tokens.size())
-    logits.token_id = capture_.tokens[static_cast<std::size_t>(logits.position)];
-  logits.phase = phase_;
-  logits.step = step_;
-  logits.hash = hash;
-  logits.vocab = static_cast<std::int32_t>(output.cols(r));
-  logits.min = std::numeric_limits<double>::infinity();
-  logits.max = -logits.min;
-  double sum = 0;
-  for (std::int32_t id = 0; id < logits.vocab; ++id) {
-    const double x = value_at(output.row(r), output.dtype, static_cast<std::size_t>(id));
-    sum += x;
-    logits.min = std::min(logits.min, x);
-    logits.max = std::max(logits.max, x);
-    if (std::isnan(x)) continue;
-    if (logits.top1_id < 0 || x > logits.top1_logit) {
-      logits.top2_id = logits.top1_id;
-      logits.top2_logit = logits.top1_logit;
-      logits.top1_id = id;
-      logits.top1_logit = x;
-    } else if (logits.top2_id < 0 || x > logits.top2_logit) {
-      logits.top2_id = id;
-      logits.top2_logit = x;
-    }
-  }
-  logits.mean = sum / logits.vocab;
-  logits.tie = logits.top2_id >= 0 && logits.top1_logit == logits.top2_logit;
-  capture_.logits.push_back(logits);
 }
 
 }  // namespace greta

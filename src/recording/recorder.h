@@ -14,6 +14,7 @@
 
 #include "core/probe.h"
 #include "core/site.h"
+#include "ops/cpu/thread_pool.h"
 #include "ops/routes.h"
 #include "recording/recording_kv.h"
 #include "recording/weight_hashes.h"
@@ -40,6 +41,7 @@ struct RecorderOptions {
   bool after_shift = false;            // nothing is recorded before the first kv_shift
   bool full = false;                   // also keep every row whole (FullTensors)
   bool kv_journal = false;             // also keep every access of the cache (KvJournal)
+  ThreadPool* pool = nullptr;          // fingerprints rows of a stage side by side; null: one after the other
 };
 
 /// Rows kept whole, by (layer, stage): position -> bytes as stored, or as dequantised F32 where they are stored in blocks.
@@ -96,8 +98,13 @@ class Recorder final : public Probe {
   bool wants(Stage stage, int layer) const;
   bool detail(const RecordKey& key) const { return key.position >= options_.detail_from || options_.detail_also.contains(key); }
   bool operands_wanted(const OpSite& site) const;
-  void record_row(Stage stage, int layer, const TensorView& output, std::int64_t r);
-  void record_logits(const TensorView& output, std::int64_t r, const Hash128& hash);
+  /// Calls act(r) for every row, on the pool where there is one.
+  template <class Act>
+  void for_rows(std::int64_t n_rows, const Act& act) const;
+  /// What record_row() needs of a row's values, which takes no state of the recorder: of a slot seen before, the hash alone.
+  Fingerprint print_of(Stage stage, int layer, const TensorView& output, std::int64_t r) const;
+  bool is_reread(Stage stage, std::int32_t position) const;
+  void record_row(Stage stage, int layer, const TensorView& output, std::int64_t r, Fingerprint print);
   void attach_operands(const RecordKey& key, bool whole, StageRecord& record);
   std::vector<OperandRecord>& pending(const OpSite& site, std::int32_t position);
 

@@ -12,8 +12,8 @@
 
 namespace greta {
 
-/// Keyed by the places of the tensor's bytes and of its name (an altered copy has a name of its own, so that a later one at the same
-/// address is not taken for it); shared by all arms of a run. Thread-safe.
+/// Keyed by the places of the tensor's bytes and of its name (an altered copy has a name of its own, so that a later one at the
+/// same address is not taken for it); shared by all arms of a run. Thread-safe.
 class WeightHashes {
  public:
   /// XXH3-128 of the tensor's bytes as they lie in memory.

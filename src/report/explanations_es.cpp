@@ -18,6 +18,10 @@ std::string_view explain_es(isolate::Reason reason) {
       return "los brazos difieren por encima de los umbrales: consulte la primera discrepancia";
     case Reason::nan_in_b:
       return "el brazo B tiene NaN o infinito donde el brazo A es finito: consulte los operandos de la primera de esas filas";
+    case Reason::nondeterministic:
+      return "un brazo dio otros bits al calcular lo mismo otra vez: una carrera, o memoria que nadie escribió; antes de eso "
+             "no "
+             "se juzga ninguna deriva";
     case Reason::as_designed:
       return "el modo E0 compara tokens distintos: se mide, nunca se juzga; use --exp E1 para obtener un veredicto";
     case Reason::misaligned:

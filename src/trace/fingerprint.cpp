@@ -7,16 +7,16 @@
 #include <bit>
 #include <cmath>
 #include <cstring>
+#include <utility>
 
 #include "core/activation_blocks.h"
 #include "core/blocks.h"
 #include "core/half.h"
+#include "trace/fingerprint_parts.h"
 #include "trace/row_scan.h"
 
 namespace greta {
 namespace {
-
-constexpr std::uint64_t kSketchSeed = 0x6772657461303431u;
 
 template <class Bits>
 Bits bits_at(const std::byte* data, std::int64_t index) {
@@ -62,13 +62,25 @@ std::vector<double> sketch_of(const std::byte* data, DType dtype, std::int64_t c
 
 }  // namespace
 
-SketchPlace sketch_place(std::int64_t index) {
-  // SplitMix64 (Steele, Lea & Flood 2014) of the index.
-  std::uint64_t z = kSketchSeed + (static_cast<std::uint64_t>(index) + 1) * 0x9e3779b97f4a7c15u;
-  z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
-  z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
-  z ^= z >> 31;
-  return {static_cast<int>(z % kSketchWidth), (z >> 63) != 0 ? -1.0 : 1.0};
+Fingerprint finish_fingerprint(const RowSums& found, std::int64_t count, std::vector<double> sample,
+                               std::vector<double> sketch) {
+  Fingerprint print;
+  print.hash = found.hash;
+  print.count = count;
+  print.nan = found.nan;
+  print.inf = found.inf;
+  print.zero = found.zero;
+  if (found.finite > 0) {
+    const auto n = static_cast<double>(found.finite);
+    print.min = found.min;
+    print.max = found.max;
+    print.mean = found.sum / n;
+    print.abs_sum = found.abs_sum;
+    print.rms = std::sqrt(found.squares / n);
+  }
+  print.sample = std::move(sample);
+  print.sketch = std::move(sketch);
+  return print;
 }
 
 Fingerprint fingerprint(const std::byte* data, DType dtype, std::int64_t count, const FingerprintOptions& options) {
@@ -86,26 +98,14 @@ Fingerprint fingerprint(const std::byte* data, DType dtype, std::int64_t count, 
     data = reinterpret_cast<const std::byte*>(dequantized.data());
     dtype = DType::f32;
   }
-  Fingerprint print;
-  print.hash = found.hash;
-  print.count = count;
-  print.nan = found.nan;
-  print.inf = found.inf;
-  print.zero = found.zero;
-  if (found.finite > 0) {
-    const auto n = static_cast<double>(found.finite);
-    print.min = found.min;
-    print.max = found.max;
-    print.mean = found.sum / n;
-    print.abs_sum = found.abs_sum;
-    const double largest = std::max(std::abs(found.min), std::abs(found.max));
-    const bool in_range = std::isfinite(found.squares) && (found.squares > 1e-280 || largest == 0);
-    print.rms = in_range ? std::sqrt(found.squares / n) : scaled_rms(data, dtype, count, largest, found.finite);
-  }
   const auto kept = static_cast<std::size_t>(std::clamp<std::int64_t>(options.sample, 0, count));
-  print.sample.resize(kept);
-  for (std::size_t i = 0; i < kept; ++i) print.sample[i] = element(data, dtype, static_cast<std::int64_t>(i));
-  if (options.sketch) print.sketch = sketch_of(data, dtype, count);
+  std::vector<double> sample(kept);
+  for (std::size_t i = 0; i < kept; ++i) sample[i] = element(data, dtype, static_cast<std::int64_t>(i));
+  Fingerprint print = finish_fingerprint(found, count, std::move(sample),
+                                         options.sketch ? sketch_of(data, dtype, count) : std::vector<double>{});
+  const double largest = std::max(std::abs(print.min), std::abs(print.max));
+  const bool in_range = std::isfinite(found.squares) && (found.squares > 1e-280 || largest == 0);
+  if (found.finite > 0 && !in_range) print.rms = scaled_rms(data, dtype, count, largest, found.finite);
   return print;
 }
 

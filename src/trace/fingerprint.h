@@ -9,14 +9,11 @@
 #include <string_view>
 
 #include "core/dtype.h"
+#include "core/fingerprint_mix.h"
 #include "core/tensor.h"
 #include "trace/record.h"
 
 namespace greta {
-
-/// Buckets of the count-sketch (Charikar, Chen & Farach-Colton 2002). The squared norm of the difference of two sketches
-/// estimates the squared norm of the difference of the rows with relative standard deviation sqrt(2/64) = 18 %.
-inline constexpr int kSketchWidth = 64;
 
 struct FingerprintOptions {
   std::int64_t sample = 1024;  // elements of the slice, from the start
@@ -42,13 +39,6 @@ Hash128 row_hash(const std::byte* data, DType dtype, std::int64_t count);
 
 /// Of a slice that came without its row (foreign lines): as f64, with `whole_row` false.
 Fingerprint fingerprint_of_slice(std::span<const double> slice, const FingerprintOptions& options = {});
-
-/// Where element `index` goes in the sketch, and with which sign.
-struct SketchPlace {
-  int bucket = 0;     // 0..kSketchWidth-1
-  double sign = 1.0;  // +1 or -1
-};
-SketchPlace sketch_place(std::int64_t index);
 
 /// 32 hexadecimal digits, high word first; and back (nullopt where it is not that).
 std::string to_hex(const Hash128& hash);

@@ -9,16 +9,11 @@
 #include <vector>
 
 #include "core/dtype.h"
+#include "core/row_sums.h"
 #include "core/site.h"
 #include "core/stage.h"
 
 namespace greta {
-
-struct Hash128 {
-  std::uint64_t lo = 0;
-  std::uint64_t hi = 0;
-  friend bool operator==(const Hash128&, const Hash128&) = default;
-};
 
 /// Of one row. Defined in trace/fingerprint.h; the same on every backend for the same bits.
 struct Fingerprint {

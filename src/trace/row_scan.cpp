@@ -12,11 +12,12 @@
 #include "core/activation_blocks.h"
 #include "core/blocks.h"
 #include "core/error.h"
+#include "core/fingerprint_mix.h"
 
 namespace greta::trace {
 namespace {
 
-constexpr int kLanes = 8;
+constexpr int kLanes = kPrintLanes;
 /// Vectors of W lanes, of 64 bits but for F32, U32 and U16: as wide as the instruction set's registers. A block of 8 elements
 /// is 8/W of them, and element i belongs to lane i mod 8 whatever W is. (Spelt out: g++ takes no attribute on a dependent
 /// type.)
@@ -52,36 +53,20 @@ struct Vec<8> {
 };
 // NOLINTEND
 
-// Weyl steps and multipliers: lo uses the constants of MurmurHash3's 64-bit finaliser, hi those of SplitMix64 (Steele, Lea &
-// Flood 2014) with another Weyl step, so that the two sums share nothing.
-constexpr std::uint64_t kStepLo = 0x9e3779b97f4a7c15u, kStepHi = 0xd1342543de82ef95u;
-constexpr std::uint64_t kMul1Lo = 0xff51afd7ed558ccdu, kMul2Lo = 0xc4ceb9fe1a85ec53u;
-constexpr std::uint64_t kMul1Hi = 0xbf58476d1ce4e5b9u, kMul2Hi = 0x94d049bb133111ebu;
-constexpr std::uint64_t kTagLo = 0x2545f4914f6cdd1du, kTagHi = 0xa0761d6478bd642fu;
-
-/// How a stored type spells zero, NaN and infinity, and the values of W finite elements (others give nonsense that
-/// nobody uses).
-struct Binary64 {
-  using Bits = std::uint64_t;
+/// Values of W finite elements of a stored type (others give nonsense that nobody uses).
+template <class Print>
+struct Binary64As : Print {
   template <int W>
   using Stored = typename Vec<W>::U64;
-  static constexpr std::uint64_t tag = 1;
-  static constexpr Bits infinity = 0x7ff0000000000000u, nan = 0x7ff8000000000000u;
   template <int W>
   [[gnu::always_inline]] static void values(const std::byte* data, const typename Vec<W>::U64&, typename Vec<W>::F64& out) {
     std::memcpy(&out, data, sizeof(out));
   }
 };
-/// Elements of q8_f32 as binary64, which holds every one exactly.
-struct WidenedQ8F32 : Binary64 {
-  static constexpr std::uint64_t tag = 6;
-};
-struct Binary32 {
-  using Bits = std::uint32_t;
+template <class Print>
+struct Binary32As : Print {
   template <int W>
   using Stored = typename Vec<W>::U32;
-  static constexpr std::uint64_t tag = 2;
-  static constexpr Bits infinity = 0x7f800000u, nan = 0x7fc00000u;
   template <int W>
   [[gnu::always_inline]] static void values(const std::byte* data, const typename Vec<W>::U64&, typename Vec<W>::F64& out) {
     typename Vec<W>::F32 stored;
@@ -89,16 +74,9 @@ struct Binary32 {
     out = __builtin_convertvector(stored, typename Vec<W>::F64);
   }
 };
-/// Elements of Q8_0 as binary32, which holds every one exactly.
-struct Dequantized : Binary32 {
-  static constexpr std::uint64_t tag = 5;
-};
-struct Binary16 {
-  using Bits = std::uint16_t;
+struct Binary16 : PrintBinary16 {
   template <int W>
   using Stored = typename Vec<W>::U16;
-  static constexpr std::uint64_t tag = 3;
-  static constexpr Bits infinity = 0x7c00u, nan = 0x7e00u;
   template <int W>
   [[gnu::always_inline]] static void values(const std::byte*, const typename Vec<W>::U64& bits, typename Vec<W>::F64& out) {
     using U64 = typename Vec<W>::U64;
@@ -111,12 +89,9 @@ struct Binary16 {
     out = reinterpret_cast<F64>(reinterpret_cast<U64>(size) | ((bits & 0x8000u) << 48));
   }
 };
-struct BFloat16 {
-  using Bits = std::uint16_t;
+struct BFloat16 : PrintBFloat16 {
   template <int W>
   using Stored = typename Vec<W>::U16;
-  static constexpr std::uint64_t tag = 4;
-  static constexpr Bits infinity = 0x7f80u, nan = 0x7fc0u;
   template <int W>
   [[gnu::always_inline]] static void values(const std::byte*, const typename Vec<W>::U64& bits, typename Vec<W>::F64& out) {
     using U32 = typename Vec<W>::U32;
@@ -158,17 +133,13 @@ template <class Format, bool statistics, int W>
   bits = is_nan ? (zeros + std::uint64_t{Format::nan}) : bits;
 
   U64 lo = bits ^ acc.step_lo;
-  lo = (lo ^ (lo >> 33)) * kMul1Lo;
-  lo = (lo ^ (lo >> 33)) * kMul2Lo;
-  lo = lo ^ (lo >> 33);
+  print_mix_lo(lo);
   U64 hi = bits ^ acc.step_hi;
-  hi = (hi ^ (hi >> 30)) * kMul1Hi;
-  hi = (hi ^ (hi >> 27)) * kMul2Hi;
-  hi = hi ^ (hi >> 31);
+  print_mix_hi(hi);
   acc.lo += live ? lo : zeros;
   acc.hi += live ? hi : zeros;
-  acc.step_lo += kLanes * kStepLo;
-  acc.step_hi += kLanes * kStepHi;
+  acc.step_lo += kLanes * kPrintStepLo;
+  acc.step_hi += kLanes * kPrintStepHi;
 
   if constexpr (statistics) {
     const F64 none{};
@@ -222,8 +193,8 @@ template <class Format, bool statistics, int W>
   constexpr std::size_t n_parts = kLanes / W;
   std::array<Lanes<W>, n_parts> parts;
   for (std::size_t lane = 0; lane < kLanes; ++lane) {
-    parts[lane / W].step_lo[lane % W] = (lane + 1) * kStepLo + Format::tag * kTagLo;
-    parts[lane / W].step_hi[lane % W] = (lane + 1) * kStepHi + Format::tag * kTagHi;
+    parts[lane / W].step_lo[lane % W] = print_key_lo(lane, Format::tag);
+    parts[lane / W].step_hi[lane % W] = print_key_hi(lane, Format::tag);
   }
   using I64 = typename Vec<W>::I64;
   const I64 all = I64{} - 1;
@@ -305,9 +276,9 @@ RowScan scan_row(const std::byte* data, DType dtype, std::int64_t count, bool st
   const ScanWidth chosen = width.value_or(widest);
   switch (dtype) {
     case DType::f64:
-      return scan_format<Binary64>(data, count, statistics, chosen);
+      return scan_format<Binary64As<PrintBinary64>>(data, count, statistics, chosen);
     case DType::f32:
-      return scan_format<Binary32>(data, count, statistics, chosen);
+      return scan_format<Binary32As<PrintBinary32>>(data, count, statistics, chosen);
     case DType::f16:
       return scan_format<Binary16>(data, count, statistics, chosen);
     case DType::bf16:
@@ -315,12 +286,14 @@ RowScan scan_row(const std::byte* data, DType dtype, std::int64_t count, bool st
     case DType::q8_0: {
       std::vector<float> values(static_cast<std::size_t>(count));
       dequantize_row(dtype, data, count, values.data());
-      return scan_format<Dequantized>(reinterpret_cast<const std::byte*>(values.data()), count, statistics, chosen);
+      return scan_format<Binary32As<PrintDequantized>>(reinterpret_cast<const std::byte*>(values.data()), count, statistics,
+                                                       chosen);
     }
     case DType::q8_f32: {
       std::vector<double> values(static_cast<std::size_t>(count));
       dequantize_activations(data, count, values.data());
-      return scan_format<WidenedQ8F32>(reinterpret_cast<const std::byte*>(values.data()), count, statistics, chosen);
+      return scan_format<Binary64As<PrintWidenedQ8F32>>(reinterpret_cast<const std::byte*>(values.data()), count, statistics,
+                                                        chosen);
     }
     default:
       fail("fingerprint: rows of type {} are not recorded (known: f64 f32 f16 bf16 q8_0 q8_f32)", name(dtype));

@@ -6,16 +6,12 @@
 #include <optional>
 
 #include "core/dtype.h"
-#include "trace/record.h"
+#include "core/row_sums.h"
 
 namespace greta::trace {
 
-struct RowScan {
-  Hash128 hash;
-  // With statistics; over finite elements (min > max where there is none).
-  double min = 0, max = 0, sum = 0, squares = 0, abs_sum = 0;
-  std::int64_t finite = 0, nan = 0, inf = 0, zero = 0;
-};
+/// Without statistics only the hash is made.
+using RowScan = RowSums;
 
 /// How many 64-bit lanes a register holds: SSE2 (and any other machine), AVX2, AVX-512.
 enum class ScanWidth : std::uint8_t { two, four, eight };

@@ -41,7 +41,7 @@ class MadeRows final : public audit::Rows {
   }
   std::optional<DType> dtype(Stage stage, int layer) const override {
     if (!rows_.contains({stage, layer})) return std::nullopt;
-    return is_quantised(stage) ? DType::f64 : DType::f32;  // blocks are kept as what they dequantise to
+    return is_quantised(stage) ? DType::q8_f32 : DType::f32;
   }
   std::string_view route(Stage, int) const override { return "reference"; }
   std::vector<int> positions(Stage stage, int layer) const override {

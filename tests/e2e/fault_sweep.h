@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "fault/catalogue.h"
 #include "fault/plants.h"
 #include "tests/support/command.h"
 
@@ -42,7 +43,8 @@ class Sweeper {
     for (const std::string& fault : faults) arguments.insert(arguments.end(), {"--fault", fault});
     if (plant.chunk > 0) arguments.insert(arguments.end(), {"--arm-b", "chunk=" + std::to_string(plant.chunk)});
     if (plant.batch > 1) arguments.insert(arguments.end(), {"--arm-b", "batch=" + std::to_string(plant.batch)});
-    if (plant.plan != "reference") arguments.insert(arguments.end(), {"--plan", plant.plan});
+    if (plant.plan != "reference" || !plant.backend.empty()) arguments.insert(arguments.end(), {"--plan", plant.plan});
+    if (!plant.backend.empty()) arguments.insert(arguments.end(), {"--backend", plant.backend});
     if (plant.shift) arguments.insert(arguments.end(), {"--shift", "1:2"});
     return greta(arguments);
   }
@@ -78,6 +80,9 @@ class Sweeper {
     if (!verdict.is_object()) return "WRONG: no verdict";
     // One ULP is below the thresholds: found all the same, and not judged.
     EXPECT_TRUE(result.exit_code == 1 || verdict.value("reason", "") == "below_threshold") << fault << "\n" << result.err;
+    if (find_fault(plant.kind)->races) {
+      EXPECT_EQ(verdict.value("reason", ""), "nondeterministic") << fault << "\n" << result.err;
+    }
     const auto first = verdict["prompts"][0]["first"];
     if (!first.is_object()) return "WRONG: nothing found";
     const int layer = plant.layer_found(place), position = plant.position_found(place);

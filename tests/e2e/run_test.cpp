@@ -139,7 +139,7 @@ TEST(RunBadInput, IsOneLineAndExitTwo) {
   expect_one_line_error(run({"--prompt-file", (directory.path() / "none").string()}), "none");
   expect_one_line_error(run({"--prompt", "Hi", "--model", (directory.path() / "none.gguf").string()}), "none.gguf");
   expect_one_line_error(run({"--prompt", "Hi", "--plan", "refrence"}), "plan 'refrence' is not known");
-  expect_one_line_error(run({"--prompt", "Hi", "--kv", "q7"}), "use f64, f32, f16 or q8_0");
+  expect_one_line_error(run({"--prompt", "Hi", "--kv", "q7"}), "use f64, f32, f16, bf16 or q8_0");
   expect_one_line_error(run({"--prompt", "Hi", "--route", "softmaks=float64"}), "softmax");
   expect_one_line_error(run({"--prompt", "Hi", "--route", "softmax"}), "op=route");
   expect_one_line_error(run({"--prompt", "Hi", "--isa", "neon"}), "use scalar, avx2 or avx512");

@@ -40,6 +40,31 @@ TEST(Sampler, TopKAndTopPCutTheTail) {
   }
 }
 
+TEST(SampleToken, UnitsRunThroughTheTokensInOrderOfTheirLogits) {
+  const std::vector<double> logits{std::log(0.2), std::log(0.5), NAN, std::log(0.3)};
+  const auto token = [&](double unit, SamplerOptions options) { return sample_token(logits, options, unit); };
+  const SamplerOptions all{.temperature = 1.0}, two{.temperature = 1.0, .top_k = 2}, nucleus{.temperature = 1.0, .top_p = 0.6};
+  EXPECT_EQ(token(0.0, all), 1);
+  EXPECT_EQ(token(0.499, all), 1);
+  EXPECT_EQ(token(0.501, all), 3);
+  EXPECT_EQ(token(0.799, all), 3);
+  EXPECT_EQ(token(0.801, all), 0);
+  EXPECT_EQ(token(std::nextafter(1.0, 0.0), all), 0);
+  for (const SamplerOptions& cut : {two, nucleus}) {  // 0.5 of 0.8 is 0.625
+    EXPECT_EQ(token(0.624, cut), 1);
+    EXPECT_EQ(token(0.626, cut), 3);
+    EXPECT_EQ(token(std::nextafter(1.0, 0.0), cut), 3);
+  }
+  EXPECT_EQ(token(0.9, {.temperature = 1.0, .top_p = 0.49}), 1);
+  EXPECT_EQ(token(0.9, {.temperature = 0.0}), 1);
+  // At temperature 2 the weights are the square roots: 0.707, 0.548, 0.447.
+  EXPECT_EQ(token(0.415, {.temperature = 2.0}), 1);
+  EXPECT_EQ(token(0.416, {.temperature = 2.0}), 3);
+  EXPECT_EQ(sample_token(std::vector<double>{NAN}, all, 0.5), -1);
+  EXPECT_EQ(sample_token(std::vector<double>{1.0, 2.0, 2.0}, {.temperature = 1e-3}, 0.49), 1);
+  EXPECT_EQ(sample_token(std::vector<double>{1.0, 2.0, 2.0}, {.temperature = 1e-3}, 0.51), 2);
+}
+
 TEST(Sampler, SameSeedSameTokens) {
   const std::vector<double> logits{0.1, 0.2, 0.3, 0.4};
   Sampler a({.temperature = 2.0, .seed = 3}), b({.temperature = 2.0, .seed = 3}), c({.temperature = 2.0, .seed = 4});

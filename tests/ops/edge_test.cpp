@@ -190,9 +190,10 @@ TEST_F(Misfit, ShapesAndTypes) {
                 ops_->rope(site_, x_.view(), {-1.0, 4, 4, true, 1.0, {}}, positions, x_.view());
               }),
               HasSubstr("theta -1"));
-  LooseKv kv(DType::f32, 9), brain(DType::bf16, 8);
+  LooseKv kv(DType::f32, 9), nibbles(DType::q4_0, 32);
   EXPECT_THAT(error_of([&] { ops_->kv_write(site_, x_.view(), KvPart::k, kv); }), HasSubstr("x has 8 columns, 9"));
-  EXPECT_THAT(error_of([&] { ops_->kv_write(site_, x_.view(), KvPart::k, brain); }), HasSubstr("bf16"));
+  EXPECT_THAT(error_of([&] { ops_->kv_write(site_, Tensor(DType::f32, 2, 32).view(), KvPart::k, nibbles); }),
+              HasSubstr("KV of type q4_0"));
   EXPECT_THAT(error_of([&] { ops_->qk(site_, x_.view(), {4, 3, 2, 1.0}, kv, x_.view()); }), HasSubstr("evenly"));
   EXPECT_THAT(error_of([&] {
                 ops_->softmax(site_, x_.view(), {4, 2, 2, 1.0}, x_.view());

@@ -26,12 +26,31 @@ TEST(Routes, EveryOpHasBothRoutesOnce) {
   for (const RouteInfo& info : all_routes()) {
     seen.insert({info.op, info.id});
     EXPECT_FALSE(info.description.empty());
+    EXPECT_TRUE(info.on_cpu || info.on_gpu);
+    // What matrix cores and vendors compute is a GPU's, double the CPU's.
+    EXPECT_EQ(info.on_cpu, info.id != RouteId::invariant && info.id != RouteId::free);
+    EXPECT_EQ(info.on_gpu, info.id != RouteId::float64);
   }
-  EXPECT_EQ(seen.size(), static_cast<std::size_t>(2 * kOpKindCount + 1));
+  for (const auto& route : seen) EXPECT_EQ(seen.count(route), 1u);
+  EXPECT_EQ(seen.count({OpKind::matmul, RouteId::q8}), 1u);
   for (int op = 0; op < kOpKindCount; ++op) {
     EXPECT_EQ(seen.count({static_cast<OpKind>(op), RouteId::reference}), 1u);
     EXPECT_EQ(seen.count({static_cast<OpKind>(op), RouteId::float64}), 1u);
   }
+}
+
+TEST(Routes, OfAGpuAreChosenThereAlone) {
+  const RouteTable invariant = select_routes("invariant", RouteShape{1}, {}, Target::gpu);
+  EXPECT_EQ(invariant[OpKind::matmul], RouteId::invariant);
+  EXPECT_EQ(invariant[OpKind::pv], RouteId::invariant);
+  EXPECT_EQ(invariant[OpKind::rmsnorm], RouteId::reference);
+  EXPECT_EQ(select_routes("free", RouteShape{1}, {}, Target::gpu)[OpKind::matmul], RouteId::free);
+  EXPECT_EQ(select_routes("reference", RouteShape{1}, {}, Target::gpu), select_routes("reference", RouteShape{1}, {}));
+  EXPECT_THROW((void)select_routes("invariant", RouteShape{1}, {}), Error);
+  EXPECT_THROW((void)select_routes("float64", RouteShape{1}, {}, Target::gpu), Error);
+  EXPECT_THROW((void)select_routes("invariant", RouteShape{1}, {{"qk", "float64"}}, Target::gpu), Error);
+  for (const std::int64_t n_rows : {1, 2, 64, 4096})
+    EXPECT_EQ(select_routes("invariant", {n_rows}, {}, Target::gpu), invariant);
 }
 
 TEST(Routes, NamesGoBothWays) {

@@ -25,7 +25,7 @@ void replace_input(const Scene& scene, std::size_t which, const Emit& emit) {
   for (const int layer : {right.place.layer, right.place.layer - 1, scene.contract.model.n_layers}) {
     if (layer < 0) continue;
     for (const Stage stage : all_stages()) {
-      if ((is_quantised(stage) && !right.quantised) || once_per_token(stage) != (layer == scene.contract.model.n_layers))
+      if ((is_quantised(stage) && !is_quantised(due.stage)) || once_per_token(stage) != (layer == scene.contract.model.n_layers))
         continue;
       const std::vector<int> positions = scene.rows.positions(stage, layer);
       int tried = 0;
@@ -39,7 +39,7 @@ void replace_input(const Scene& scene, std::size_t which, const Emit& emit) {
         if (++tried > kMostPositions) break;
         RowCase altered = right;
         altered.inputs[which].assign(row.begin(), row.end());
-        altered.quantised = is_quantised(stage);
+        altered.quantised = is_quantised(stage) && scene.rows.dtype(stage, layer) == DType::q8_f32;
         emit({"input",
               {{"argument", std::to_string(which)},
                {"stage", std::string(name(stage))},
@@ -67,13 +67,15 @@ std::vector<double> head_input(const Scene& scene, int position) {
   const RightCase other = right_case(scene.contract, scene.rows, norm, {Stage::final_rms, n_layers}, position, 0);
   if (!other.row) return {};
   std::vector<double> normed = computed(*other.row);
-  if (!scene.right.quantised) return normed;
+  const auto type = scene.rows.dtype(Stage::lm_head_in_q8, n_layers);
+  if (!type || !is_quantised(scene.right.op.inputs[0].stage)) return normed;
   if (scene.rows.dtype(Stage::final_rms, n_layers) == DType::f32)
     for (double& value : normed) value = static_cast<double>(static_cast<float>(value));  // as it is stored
   RowCase codes;
   codes.op = {OpClass::quantize, {{Stage::lm_head_in, n_layers}}, {}, {}};
   codes.place = {Stage::lm_head_in_q8, n_layers};
   codes.held = DType::f32;
+  codes.stored = *type;
   codes.inputs.push_back(std::move(normed));
   return computed(codes);
 }
@@ -99,7 +101,7 @@ void propose_logits_row(const Scene& scene, const Emit& emit) {
     emit({"logits-row",
           {{"delta", std::to_string(delta)}},
           std::move(altered),
-          scene.right.quantised ? std::function<void(Estimate&)>(widen) : nullptr,
+          is_quantised(scene.right.op.inputs[0].stage) ? std::function<void(Estimate&)>(widen) : nullptr,
           false});
   }
 }

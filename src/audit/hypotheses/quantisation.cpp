@@ -36,7 +36,7 @@ std::vector<double> with_short_inverse(const std::vector<double>& x, int bits) {
 }
 
 void propose_inverse(const Scene& scene, const Emit& emit) {
-  if (scene.right.op.op != OpClass::quantize) return;
+  if (scene.right.op.op != OpClass::quantize || scene.right.stored != DType::q8_f32) return;
   const auto with = [&](int bits) {
     emit({"inverse-scale",
           {{"bits", std::to_string(bits)}},

@@ -47,28 +47,39 @@ void convert(const std::byte* in, std::int64_t n, DType to, std::byte* out) {
     case DType::f16:
       for (std::int64_t i = 0; i < n; ++i) store_as(out + i * 2, f64_to_f16(static_cast<double>(load_as<From>(in + i * kIn))));
       return;
+    case DType::bf16:
+      for (std::int64_t i = 0; i < n; ++i) store_as(out + i * 2, f64_to_bf16(static_cast<double>(load_as<From>(in + i * kIn))));
+      return;
     case DType::q8_0:
       for (std::int64_t i = 0; i < n; i += kQuantBlock) store_q8_0<From>(in + i * kIn, out + row_bytes(DType::q8_0, i));
       return;
     default:
-      fail("conversion to {}: only f64, f32, f16 and q8_0 are stored", name(to));
+      fail("conversion to {}: only f64, f32, f16, bf16 and q8_0 are stored", name(to));
   }
 }
 
 }  // namespace
 
-std::uint16_t f64_to_f16(double value) {
+namespace {
+
+/// The float from which one more rounding to at most 22 bits gives what one rounding of `value` would have given.
+float round_to_odd(double value) {
   auto nearest = static_cast<float>(value);
   const double back = static_cast<double>(nearest);
   auto bits = std::bit_cast<std::uint32_t>(nearest);
   // Round to odd: an inexact float gets its last bit set, so that the second rounding sees on which side of a tie the value
-  // lies (Boldo & Melquiond 2008). 24 bits are enough more than 11 for that. Infinities and NaN stay.
+  // lies (Boldo & Melquiond 2008). 24 bits are enough more than 11 or 8 for that. Infinities and NaN stay.
   if (back != value && !std::isnan(value) && !std::isinf(nearest) && (bits & 1u) == 0) {
     bits += std::fabs(back) < std::fabs(value) ? 1u : ~0u;
     nearest = std::bit_cast<float>(bits);
   }
-  return f32_to_f16(nearest);
+  return nearest;
 }
+
+}  // namespace
+
+std::uint16_t f64_to_f16(double value) { return f32_to_f16(round_to_odd(value)); }
+std::uint16_t f64_to_bf16(double value) { return f32_to_bf16(round_to_odd(value)); }
 
 void convert_row(DType from, const std::byte* in, std::int64_t n, DType to, std::byte* out) {
   switch (from) {
@@ -92,6 +103,9 @@ void widen_row(DType from, const std::byte* in, std::int64_t n, double* out) {
     case DType::f16:
       for (std::int64_t i = 0; i < n; ++i) out[i] = static_cast<double>(f16_to_f32(load_u16(in + i * 2)));
       return;
+    case DType::bf16:
+      for (std::int64_t i = 0; i < n; ++i) out[i] = static_cast<double>(bf16_to_f32(load_u16(in + i * 2)));
+      return;
     case DType::q8_f32:
       return dequantize_activations(in, n, out);
     case DType::q8_0:
@@ -102,7 +116,7 @@ void widen_row(DType from, const std::byte* in, std::int64_t n, double* out) {
       }
       return;
     default:
-      fail("widening of {}: activations and KV are f64, f32, f16, q8_f32 or q8_0", name(from));
+      fail("widening of {}: activations and KV are f64, f32, f16, bf16, q8_f32 or q8_0", name(from));
   }
 }
 

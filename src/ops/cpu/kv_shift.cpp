@@ -33,8 +33,7 @@ std::vector<std::byte> widened(const std::vector<std::byte>& stored, DType from,
 
 }  // namespace
 
-void shift_slots(const CpuContext& context, const OpSite& site, const KvShift& shift, KvView& kv, DType activations,
-                 RopeKernel rope) {
+void shift_slots(const OpSite& site, const KvShift& shift, KvView& kv, DType activations, const RopeKernel& rope) {
   const auto n_rows = static_cast<std::int64_t>(site.rows.size());
   const std::int64_t width = kv.width();
   const auto slot_bytes = static_cast<std::size_t>(row_bytes(kv.dtype(), width));
@@ -55,7 +54,7 @@ void shift_slots(const CpuContext& context, const OpSite& site, const KvShift& s
   x.rows = site.rows;
   TensorView out = x;
   out.data = turned.data();
-  rope(context, x, shift.rope, std::vector<std::int32_t>(site.rows.size(), shift.turn), out);
+  rope(x, shift.rope, std::vector<std::int32_t>(site.rows.size(), shift.turn), out);
   for (std::int64_t r = 0; r < n_rows; ++r) {
     convert_row(activations, out.row(r), width, kv.dtype(),
                 kv.write_slot(shift.part, site.layer, site.rows[static_cast<std::size_t>(r)]));
@@ -64,13 +63,13 @@ void shift_slots(const CpuContext& context, const OpSite& site, const KvShift& s
 
 namespace reference {
 void kv_shift(const CpuContext& context, const OpSite& site, const KvShift& shift, KvView& kv) {
-  shift_slots(context, site, shift, kv, DType::f32, &rope);
+  shift_slots(site, shift, kv, DType::f32, [&context](const auto&... operands) { rope(context, operands...); });
 }
 }  // namespace reference
 
 namespace float64 {
 void kv_shift(const CpuContext& context, const OpSite& site, const KvShift& shift, KvView& kv) {
-  shift_slots(context, site, shift, kv, DType::f64, &rope);
+  shift_slots(site, shift, kv, DType::f64, [&context](const auto&... operands) { rope(context, operands...); });
 }
 }  // namespace float64
 

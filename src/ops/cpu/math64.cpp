@@ -5,34 +5,19 @@
 #include <cmath>
 #include <limits>
 
+#include "ops/cpu/exp_parts.h"
+
 namespace greta {
 namespace {
 
 constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
 
-/// 1/n! for n = 0..17, correctly rounded: n! is exact up to 18!.
-constexpr std::array<double, 18> kInverseFactorial = [] {
-  std::array<double, 18> inverse{};
-  double factorial = 1;
-  for (std::size_t n = 0; n < inverse.size(); ++n) {
-    if (n > 1) factorial *= static_cast<double>(n);
-    inverse[n] = 1.0 / factorial;
-  }
-  return inverse;
-}();
+constexpr std::array<double, 18> kInverseFactorial = inverse_factorials();
 
-/// Nearest integer, ties to even, for |x| < 2^51: adding 1.5 * 2^52 leaves no bits below the unit.
-double round_even(double x) {
-  constexpr double kMagic = 0x1.8p52;
-  return (x + kMagic) - kMagic;
-}
-
-// pi/2 and ln 2 as unevaluated sums of doubles (Cody & Waite 1980, "Software Manual for the Elementary Functions").
+// pi/2 as an unevaluated sum of doubles (Cody & Waite 1980, "Software Manual for the Elementary Functions").
 constexpr double kHalfPi1 = 0x1.921fb54442d18p+0;
 constexpr double kHalfPi2 = 0x1.1a62633145c07p-54;
 constexpr double kHalfPi3 = -0x1.f1976b7ed8fbcp-110;
-constexpr double kLn2High = 0x1.62e42fefa39efp-1;
-constexpr double kLn2Low = 0x1.abc9e3b39803fp-56;
 
 /// Horner in r^2 over the terms first, first + 2, ... last of the Taylor series with alternating signs, divided by the power of
 /// `first`.
@@ -73,37 +58,19 @@ long double root_of(long double theta, int degree) {
   return root;
 }
 
-/// e^x = 2^exponent * (1 + fraction).
-struct ExpParts {
-  double fraction;
-  int exponent;
-};
-
-/// For |x| < 747.
-ExpParts exp_parts(double x) {
-  const double n = round_even(x * 1.4426950408889634);
-  const double high = std::fma(n, -kLn2High, x);  // exact: the leading bits cancel
-  const double low = n * -kLn2Low;
-  const double r = high + low;
-  const double lost = (high - r) + low;
-  double p = 0;
-  for (std::size_t k = 13; k >= 2; --k) p = std::fma(p, r, kInverseFactorial[k]);  // |r| < 0.347: r^14/14! < 2^-57
-  return {r + std::fma(r * r, p, lost), static_cast<int>(n)};
-}
-
 }  // namespace
 
 double exp64(double x) {
   if (x != x) return x;
   if (x > 710.0) return std::numeric_limits<double>::infinity();
   if (x < -746.0) return 0.0;
-  const ExpParts e = exp_parts(x);
+  const ExpParts e = exp_parts<>(x);
   return std::ldexp(1.0 + e.fraction, e.exponent);
 }
 
 double tanh64(double x) {
   if (x != x) return x;
-  const ExpParts e = exp_parts(2.0 * std::min(std::fabs(x), 20.0));
+  const ExpParts e = exp_parts<>(2.0 * std::min(std::fabs(x), 20.0));
   const double power = std::ldexp(1.0, e.exponent);
   const double m = std::fma(power, e.fraction, power - 1.0);  // e^2|x| - 1: nothing cancels near 0
   return std::copysign(m / (m + 2.0), x);

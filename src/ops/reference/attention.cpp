@@ -125,6 +125,8 @@ void scores_queries(const Query* queries, int count, const HeadSlots& keys, floa
       return scores_of<DType::f64>(queries, count, keys, scale);
     case DType::f16:
       return scores_of<DType::f16>(queries, count, keys, scale);
+    case DType::bf16:
+      return scores_of<DType::bf16>(queries, count, keys, scale);
     case DType::q8_0:
       return scores_of<DType::q8_0>(queries, count, keys, scale);
     default:
@@ -235,6 +237,8 @@ void mix_queries(const Query* queries, int count, const HeadSlots& values) {
       return mix_of<DType::f64>(queries, count, values);
     case DType::f16:
       return mix_of<DType::f16>(queries, count, values);
+    case DType::bf16:
+      return mix_of<DType::bf16>(queries, count, values);
     case DType::q8_0:
       return mix_of<DType::q8_0>(queries, count, values);
     default:

@@ -344,10 +344,16 @@ void matmul(const CpuContext& context, const TensorView& x, const WeightView& we
             const TensorView& out) {
   std::vector<const float*> inputs;
   std::vector<float*> outputs;
-  std::vector<float> widened(x.dtype == DType::q8_f32 ? static_cast<std::size_t>(x.n_rows * x.n_cols) : 0);
+  const bool narrow = x.dtype != DType::f32;
+  std::vector<float> widened(narrow ? static_cast<std::size_t>(x.n_rows * x.n_cols) : 0);
   for (std::int64_t r = 0; r < x.n_rows; ++r) {
-    if (x.dtype == DType::q8_f32) dequantize_activations(x.row(r), x.n_cols, widened.data() + r * x.n_cols);
-    inputs.push_back(x.dtype == DType::q8_f32 ? widened.data() + r * x.n_cols : x.row_as<const float>(r));
+    float* const own = narrow ? widened.data() + r * x.n_cols : nullptr;
+    if (x.dtype == DType::q8_f32) {
+      dequantize_activations(x.row(r), x.n_cols, own);
+    } else if (narrow) {
+      dequantize_row(x.dtype, x.row(r), x.n_cols, own);  // f16 or bf16
+    }
+    inputs.push_back(narrow ? own : x.row_as<const float>(r));
     outputs.push_back(out.row_as<float>(r));
   }
   std::vector<float> offsets(bias ? static_cast<std::size_t>(weight.n_rows) : 0);
