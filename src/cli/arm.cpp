@@ -38,7 +38,10 @@ void refuse_idle_faults(const ArmSpec& spec, const std::vector<std::int64_t>& ef
 }
 
 ArmPath fastest_path(const ArmSpec& spec) {
-  return spec.plan.target == Target::gpu && spec.faults.empty() ? ArmPath::resident : ArmPath::observed;
+  // Route reference of matmul reads F32, and only the observed path widens what another plan has converted.
+  const auto matmul = spec.plan.overrides.find("matmul");
+  const bool widens = spec.plan.quantised_inputs && matmul != spec.plan.overrides.end() && matmul->second == "reference";
+  return spec.plan.target == Target::gpu && spec.faults.empty() && !widens ? ArmPath::resident : ArmPath::observed;
 }
 
 Arm::Arm(const Model& model, const ArmSpec& spec, std::int32_t capacity, std::int32_t n_prompt, WeightHashes& weights,
@@ -69,7 +72,9 @@ void Arm::record(Capture header, RecorderOptions options) {
   header.backend = spec_.backend;
   header.plan = spec_.plan.name;
   header.build = GRETA_VERSION;
-  header.host = place_name(spec_);
+  const Place place = place_of(spec_);
+  header.host = place.host;
+  header.device = place.device;
   header.threads = spec_.threads;
   header.model_hash = fmt::format("{:016x}", model_.file->content_hash());
   header.tokenizer_hash = fmt::format("{:016x}", vocabulary_hash(*model_.file));

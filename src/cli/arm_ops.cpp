@@ -57,6 +57,7 @@ std::string resolve_backend(std::string_view asked, int device) {
   if (asked == "auto") {
     for (const auto& state : states)
       if (state.why.empty() && state.name != "emulated" && device < static_cast<int>(state.devices.size())) return state.name;
+    if (device != 0) fail("device {}: no GPU backend has such a device here, and the cpu backend has device 0 only", device);
     return "cpu";
   }
   const gpu::BackendState* state = find_backend(states, asked);
@@ -74,10 +75,15 @@ std::string resolve_backend(std::string_view asked, int device) {
 Target target_of(std::string_view backend) { return backend == "cpu" ? Target::cpu : Target::gpu; }
 
 gpu::DeviceModel& device_model(const ArmSpec& spec, const Model& model) {
-  static std::map<std::tuple<std::string, int, const Gguf*>, gpu::DeviceModel> opened;
+  struct Opened {
+    std::shared_ptr<const Gguf> file;  // the weights' place in memory is theirs as long as this lives
+    gpu::DeviceModel model;
+  };
+  static std::map<std::tuple<std::string, int, const Gguf*>, Opened> all;
   const auto key = std::tuple(spec.backend, spec.device, model.file.get());
-  const auto found = opened.find(key);
-  return found != opened.end() ? found->second : opened.emplace(key, open_model(spec, model)).first->second;
+  const auto found = all.find(key);
+  if (found != all.end()) return found->second.model;
+  return all.emplace(key, Opened{model.file, open_model(spec, model)}).first->second.model;
 }
 
 std::unique_ptr<Ops> make_arm_ops(const ArmSpec& spec, const Model& model, ThreadPool& pool) {
@@ -86,14 +92,15 @@ std::unique_ptr<Ops> make_arm_ops(const ArmSpec& spec, const Model& model, Threa
   return gpu::make_bridge_ops(device_model(spec, model), routes);
 }
 
-std::string place_name(const ArmSpec& spec) {
-  if (spec.plan.target == Target::cpu) return host_name();
+Place place_of(const ArmSpec& spec) {
+  if (spec.plan.target == Target::cpu) return {host_name(), ""};
   for (const gpu::BackendState& state : gpu::backend_states()) {
     if (state.name != spec.backend || spec.device >= static_cast<int>(state.devices.size())) continue;
     const gpu::DeviceInfo& device = state.devices[static_cast<std::size_t>(spec.device)];
-    return fmt::format("{}, {} {} ({})", host_name(), spec.backend, spec.device, device.name);
+    return {fmt::format("{}, {} {}", host_name(), spec.backend, spec.device),
+            fmt::format("{} ({})", device.name, device.architecture)};
   }
-  return host_name();
+  return {host_name(), ""};
 }
 
 }  // namespace greta::cli

@@ -28,7 +28,11 @@ gpu::DeviceModel& device_model(const ArmSpec& spec, const Model& model);
 /// The ops of the arm's backend and plan. `pool` and `model` outlive them.
 std::unique_ptr<Ops> make_arm_ops(const ArmSpec& spec, const Model& model, ThreadPool& pool);
 
-/// What a capture says of where it was made: the host, and for a GPU the device.
-std::string place_name(const ArmSpec& spec);
+/// What a capture says of where it was made.
+struct Place {
+  std::string host;    // for a GPU with backend and number: "node, cuda 0"
+  std::string device;  // "NVIDIA H200 (sm_90)"; empty on a CPU
+};
+Place place_of(const ArmSpec& spec);
 
 }  // namespace greta::cli

@@ -15,9 +15,9 @@ struct Repeats {
   std::vector<std::int64_t> effects_a, effects_b;  // elements that each fault of the arm changed in the repeats
 };
 
-/// Runs the GPU arms of a pair again: on path `resident`, where no fault keeps them from it, and `repeats` times on path
-/// `observed` with the device's timing disturbed, until hashes differ. Arms on the cpu, mode E0 and context shifts are passed
-/// over.
+/// Runs the GPU arms of a pair again: on path `resident`, where no fault keeps them from it, and `repeats` times on both paths
+/// with the device's timing disturbed, until a row has another hash or is missing. Arms on the cpu, mode E0 and context shifts
+/// are passed over.
 Repeats repeat_check(const RunContext& context, const isolate::PromptPair& pair, int repeats);
 
 }  // namespace greta::cli

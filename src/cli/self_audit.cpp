@@ -73,7 +73,7 @@ std::vector<AuditPrompt> audit_prompts(const SelfAuditFlags& flags, const Model&
 }
 
 RecordedRun recorded_run(const Model& model, const ArmSpec& spec, const AuditPrompt& prompt, std::int32_t decodes,
-                         RecorderOptions options, WeightHashes& weights, ArmPath path) {
+                         RecorderOptions options, WeightHashes& weights, ArmPath path, std::int32_t logits_from) {
   const auto n = static_cast<std::int32_t>(prompt.tokens.size());
   Arm arm(model, spec, n, prompt.n_prompt > 0 ? prompt.n_prompt : n, weights, path);
   Capture header;
@@ -82,7 +82,7 @@ RecordedRun recorded_run(const Model& model, const ArmSpec& spec, const AuditPro
   header.tokens = prompt.tokens;
   const bool journal = options.kv_journal, full = options.full;
   arm.record(std::move(header), std::move(options));
-  arm.prefill(std::span(prompt.tokens).first(static_cast<std::size_t>(n - decodes)), 0, 0, {});
+  arm.prefill(std::span(prompt.tokens).first(static_cast<std::size_t>(n - decodes)), 0, logits_from, {});
   for (std::int32_t p = n - decodes; p < n; ++p) arm.decode(prompt.tokens[static_cast<std::size_t>(p)], p);
   RecordedRun run;
   run.effects = arm.fault_effects();

@@ -57,9 +57,10 @@ struct RecordedRun {
   std::vector<std::int64_t> effects;           // one a fault
 };
 
-/// Prefills all but the last `decodes` tokens and decodes these; every row gets logits.
+/// Prefills all but the last `decodes` tokens and decodes these; rows of the prefill from `logits_from` on get logits.
 RecordedRun recorded_run(const Model& model, const ArmSpec& spec, const AuditPrompt& prompt, std::int32_t decodes,
-                         RecorderOptions options, WeightHashes& weights, ArmPath path = ArmPath::observed);
+                         RecorderOptions options, WeightHashes& weights, ArmPath path = ArmPath::observed,
+                         std::int32_t logits_from = 0);
 
 /// Hashes and statistics of every row, without slices and operands.
 RecorderOptions hashes_only();

@@ -2,8 +2,10 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <random>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -76,8 +78,18 @@ LoadedCaptures captures_of(const Program& program, const ArmOptions& arm, char w
   return load_traces(out.string(), {});
 }
 
+/// Throws Error where one build recorded a prompt that the other did not.
 std::vector<isolate::PromptPair> pairs_of(const LoadedCaptures& a, const LoadedCaptures& b) {
   std::vector<isolate::PromptPair> pairs;
+  const auto lacks = [](const LoadedCaptures& all, const std::string& id, auto arm) {
+    return std::none_of(all.pairs.begin(), all.pairs.end(),
+                        [&](const LoadedPair& pair) { return pair.prompt_id == id && (pair.*arm).has_value(); });
+  };
+  for (const auto& [all, others, arm, which] :
+       {std::tuple(&a, &b, &LoadedPair::b, 'B'), std::tuple(&b, &a, &LoadedPair::a, 'A')})
+    for (const LoadedPair& pair : all->pairs)
+      if (lacks(*others, pair.prompt_id, arm))
+        fail("prompt {}: the build of arm {} recorded none of it; give prompts that both take", quote(pair.prompt_id), which);
   for (const LoadedPair& left : a.pairs) {
     for (const LoadedPair& right : b.pairs) {
       if (left.prompt_id != right.prompt_id || !left.a || !right.b) continue;
@@ -88,6 +100,12 @@ std::vector<isolate::PromptPair> pairs_of(const LoadedCaptures& a, const LoadedC
     }
   }
   return pairs;
+}
+
+bool same_file(const ArmOptions& a, const ArmOptions& b) {
+  const auto path = [](const ArmOptions& arm) { return arm.binary.empty() ? executable() : fs::path(arm.binary); };
+  std::error_code ignored;
+  return fs::equivalent(path(a), path(b), ignored);
 }
 
 }  // namespace
@@ -101,6 +119,8 @@ int isolate_two_builds(const IsolateOptions& options, const Program& program) {
   if (!language) fail("--lang {} is not known; use es, en or both", quote(options.lang));
   ArmOptions a = parsed("--arm-a", options.arm_a), b = parsed("--arm-b", options.arm_b);
   b.faults.insert(b.faults.end(), options.faults.begin(), options.faults.end());
+  if (options.exp == "E0" || options.exp == "as_designed")
+    fail("--exp {}: two builds are compared aligned (E1); mode E0 is measured, never judged", options.exp);
   const Scratch scratch;
   const LoadedCaptures left = captures_of(program, a, 'a', scratch.path() / "a");
   const LoadedCaptures right = captures_of(program, b, 'b', scratch.path() / "b");
@@ -115,6 +135,7 @@ int isolate_two_builds(const IsolateOptions& options, const Program& program) {
   info.next_base = command_line(program.arguments, {"--layers", "--stages", "--out"}, {"--json", "--git-bisect"});
   info.notes.push_back(fmt::format("arm A by {}, arm B by {}", a.binary.empty() ? "this build" : a.binary,
                                    b.binary.empty() ? "this build" : b.binary));
+  if (same_file(a, b)) info.notes.push_back("both arms are computed by the same file: this compares a build with itself");
   const isolate::Outcome outcome = isolate::judge(pairs_of(left, right), spec, info);
   if (!options.out.empty()) {
     RunDirectory directory(RunDirectoryOptions{.out = options.out, .root = {}, .date = info.date, .experiment = spec.id});

@@ -11,11 +11,39 @@ namespace greta {
 namespace {
 
 /// Rows of a call that is worth a graph: launches then take longer than kernels.
-constexpr std::int32_t kFewRows = 16;
+constexpr std::size_t kFewRows = 16;
 /// Bytes of a random number and the id drawn with it, and where the id is.
 constexpr std::size_t kDrawBytes = 256, kDrawnAt = 16;
 /// Keys of the smallest bucket.
 constexpr std::int32_t kFewestKeys = 128;
+
+/// Ops that queue nothing as long as it lives.
+class DryRun {
+ public:
+  explicit DryRun(gpu::DeviceOps& ops) : ops_(ops) { ops_.set_dry(true); }
+  ~DryRun() { ops_.set_dry(false); }
+  DryRun(const DryRun&) = delete;
+  DryRun& operator=(const DryRun&) = delete;
+
+ private:
+  gpu::DeviceOps& ops_;
+};
+
+/// What `work` queues, as a graph. An error ends the capture too.
+template <class Work>
+std::unique_ptr<gpu::Graph> captured_by(gpu::Device& device, const Work& work) {
+  device.begin_capture();
+  try {
+    work();
+  } catch (...) {
+    try {
+      (void)device.end_capture();
+    } catch (const Error&) {  // the first error is the one to tell
+    }
+    throw;
+  }
+  return device.end_capture();
+}
 
 gpu::DeviceKv::Shape kv_shape(const Model& model, const Plan& plan, const DeviceSessionOptions& options) {
   return {plan.kv, model.config.n_layers, options.n_sequences, options.capacity,
@@ -88,22 +116,33 @@ void DeviceSession::check(const Batch& batch) const {
       fail("position {} of sequence {} attends to position {}, which holds nothing", row.position, row.seq, entry->second);
     entry->second = std::max(entry->second, row.position + 1);
   }
+  for (std::size_t r = 1; r < batch.rows.size(); ++r)
+    for (std::size_t other = r > kFewRows ? r - 1 : 0; other < r; ++other)
+      if (batch.rows[r] == batch.rows[other])
+        fail("sequence {} position {} stands twice in a forward call", batch.rows[r].seq, batch.rows[r].position);
+  for (const std::int32_t r : batch.logit_rows)
+    if (r < 0 || static_cast<std::size_t>(r) >= batch.rows.size())
+      fail("logits of row {} are wanted of a forward call of {} rows", r, batch.rows.size());
 }
 
-TensorView DeviceSession::step(Phase phase, const Batch& batch, gpu::DeviceProbe* probe) {
-  TensorView logits = compute(phase, batch, probe, Output::logits);
-  std::vector<RowId> rows;
+TensorView DeviceSession::fetch(TensorView logits, const Batch& batch, std::vector<RowId>& rows) {
   for (const std::int32_t r : batch.logit_rows) rows.push_back(batch.rows[static_cast<std::size_t>(r)]);
   const std::int64_t vocab = model_.config.vocab_size;
   logits_.resize(static_cast<std::size_t>(logits.n_rows * vocab));
   const auto row = static_cast<std::size_t>(vocab) * sizeof(float);
   for (std::int64_t r = 0; r < logits.n_rows; ++r)
     device_.download(logits_.data() + r * vocab, logits.row(r), row, device_.stream());
-  device_.synchronize(device_.stream());
   logits.data = reinterpret_cast<std::byte*>(logits_.data());
   logits.row_stride = static_cast<std::int64_t>(row);
   logits.extents = {};
   logits.rows = rows;
+  return logits;
+}
+
+TensorView DeviceSession::step(Phase phase, const Batch& batch, gpu::DeviceProbe* probe) {
+  std::vector<RowId> rows;
+  TensorView logits = fetch(compute(phase, batch, probe, Output::logits), batch, rows);
+  device_.synchronize(device_.stream());
   if (probe != nullptr) probe->end(logits);
   logits.rows = {};
   return logits;
@@ -119,10 +158,13 @@ std::int32_t DeviceSession::decode_sampled(std::int32_t token, std::int32_t posi
   device_.upload(draw_device_, draw_host_, sizeof unit, device_.stream());
   const RowId row{0, position};
   const std::int32_t wanted = 0;
-  (void)compute(Phase::decode, {{&token, 1}, {&row, 1}, {&wanted, 1}}, probe, Output::id);
+  const Batch batch{{&token, 1}, {&row, 1}, {&wanted, 1}};
+  TensorView logits = compute(Phase::decode, batch, probe, Output::id);
+  std::vector<RowId> rows;
+  if (probe != nullptr) logits = fetch(logits, batch, rows);
   device_.download(draw_host_ + kDrawnAt, draw_device_ + kDrawnAt, sizeof(std::int32_t), device_.stream());
   device_.synchronize(device_.stream());
-  if (probe != nullptr) probe->end({});
+  if (probe != nullptr) probe->end(logits);
   return *reinterpret_cast<const std::int32_t*>(draw_host_ + kDrawnAt);
 }
 
@@ -133,9 +175,13 @@ TensorView DeviceSession::compute(Phase phase, const Batch& batch, gpu::DevicePr
   for (const RowId& row : batch.rows) held_.set(row, true);
   ops_.set_rows(batch.tokens, batch.rows, model_.config.n_heads);
 
-  Shape shape{static_cast<std::int32_t>(batch.rows.size()), static_cast<std::int32_t>(batch.logit_rows.size()), kFewestKeys,
-              probe != nullptr, output};
-  if (!options_.graphs || shape.n_rows > kFewRows) return run_eagerly(step, batch, probe, output);
+  Shape shape{static_cast<std::int32_t>(batch.rows.size()),
+              kFewestKeys,
+              {batch.logit_rows.begin(), batch.logit_rows.end()},
+              phase,
+              probe != nullptr,
+              output};
+  if (!options_.graphs || batch.rows.size() > kFewRows) return run_eagerly(step, batch, probe, output);
   for (const RowId& row : batch.rows)
     shape.most_keys =
         std::max(shape.most_keys, static_cast<std::int32_t>(std::bit_ceil(static_cast<std::uint32_t>(row.position) + 1)));
@@ -144,13 +190,14 @@ TensorView DeviceSession::compute(Phase phase, const Batch& batch, gpu::DevicePr
   if (found != graphs_.end() && found->second.buffers == buffers_.version() &&
       found->second.scratch == ops_.scratch_version() && (probe == nullptr || found->second.probe == probe->version()))
     return replay(found->second, step, batch, probe);
-  if (seen_[shape]++ == 0) return run_eagerly(step, batch, probe, output);  // takes the memory that a capture cannot take
+  // Once as it comes: that takes what a capture cannot take (weights, angles, partial sums), and writes what the graph writes.
+  (void)run_eagerly(step, batch, nullptr, output);
   graphs_[shape] = capture(step, batch, probe, shape);
   return replay(graphs_[shape], step, batch, probe);
 }
 
 TensorView DeviceSession::run_eagerly(const StepInfo& step, const Batch& batch, gpu::DeviceProbe* probe, Output output) {
-  const bool few = step.rows.size() <= static_cast<std::size_t>(kFewRows);
+  const bool few = step.rows.size() <= kFewRows;
   buffers_.set_keep(probe == nullptr ? DeviceBuffers::Keep::no : few ? DeviceBuffers::Keep::all : DeviceBuffers::Keep::layer);
   const RouteTable routes = plan_.routes(static_cast<std::int64_t>(batch.rows.size()));
   ops_.begin_step(step, routes);
@@ -177,9 +224,10 @@ DeviceSession::Captured DeviceSession::capture(const StepInfo& step, const Batch
   buffers_.set_keep(probe == nullptr ? DeviceBuffers::Keep::no : DeviceBuffers::Keep::all);
   ops_.begin_step({step.phase, step.step, rows}, routes);
   // Once without kernels, so that all memory is there before the capture begins.
-  ops_.set_dry(true);
-  (void)forward(model_, laid_out, kv_, plan_, ops_, nullptr, workspace_);
-  ops_.set_dry(false);
+  {
+    const DryRun dry(ops_);
+    (void)forward(model_, laid_out, kv_, plan_, ops_, nullptr, workspace_);
+  }
   Captured captured;
   captured.buffers = buffers_.version();
   captured.scratch = ops_.scratch_version();
@@ -189,31 +237,33 @@ DeviceSession::Captured DeviceSession::capture(const StepInfo& step, const Batch
     probe->begin({{step.phase, step.step, rows},
                   routes,
                   gpu::DeviceProbe::Mode::captured,
-                  std::max<std::int64_t>({scores, model_.config.vocab_size, model_.config.d_ff, model_.config.d_model})});
+                  std::max<std::int64_t>({scores, model_.config.vocab_size, model_.config.d_ff, model_.config.d_model,
+                                          std::int64_t{model_.config.n_heads} * model_.config.head_dim})});
   }
-  device_.begin_capture();
-  captured.logits = forward(model_, laid_out, kv_, plan_, ops_, probe, workspace_);
-  queue_output(captured.logits, shape.output);
-  captured.graph = device_.end_capture();
+  captured.graph = captured_by(device_, [&] {
+    captured.logits = forward(model_, laid_out, kv_, plan_, ops_, probe, workspace_);
+    queue_output(captured.logits, shape.output);
+  });
   if (probe == nullptr) return captured;
-  device_.begin_capture();
-  probe->tapped();
-  captured.prints = device_.end_capture();
+  captured.prints = captured_by(device_, [&] { probe->tapped(); });
   captured.probe = probe->version();
   return captured;
 }
 
 TensorView DeviceSession::replay(Captured& captured, const StepInfo& step, const Batch& batch, gpu::DeviceProbe* probe) {
   captured.graph->replay();
+  ++replays_;
   if (probe != nullptr) {  // while the device computes: what the probe has to be told
     const RouteTable routes = plan_.routes(static_cast<std::int64_t>(batch.rows.size()));
     buffers_.set_keep(DeviceBuffers::Keep::all);
     probe->begin({step, routes, gpu::DeviceProbe::Mode::replayed});
-    ops_.set_dry(true);
     ops_.begin_step(step, routes);
-    (void)forward(model_, batch, kv_, plan_, ops_, probe, workspace_);
-    ops_.set_dry(false);
+    {
+      const DryRun dry(ops_);
+      (void)forward(model_, batch, kv_, plan_, ops_, probe, workspace_);
+    }
     probe->tapped();
+    if (probe->version() != captured.probe) fail("internal error: a probe's memory moved while its graph ran");
     captured.prints->replay();
   }
   return captured.logits;

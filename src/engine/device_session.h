@@ -73,13 +73,17 @@ class DeviceSession {
   const std::vector<std::int32_t>& schedule() const { return schedule_; }
   gpu::Device& device() { return device_; }
   gpu::DeviceOps& ops() { return ops_; }
+  /// Graphs that were replayed so far.
+  int replays() const { return replays_; }
   /// Bytes of activations on the device so far.
   std::size_t buffer_bytes() const { return buffers_.bytes(); }
 
  private:
   enum class Output : std::uint8_t { logits, id };
   struct Shape {
-    std::int32_t n_rows = 0, n_logits = 0, most_keys = 0;
+    std::int32_t n_rows = 0, most_keys = 0;
+    std::vector<std::int32_t> logit_rows;
+    Phase phase = Phase::prefill;  // probes may want one alone
     bool traced = false;
     Output output = Output::logits;
     auto operator<=>(const Shape&) const = default;
@@ -92,6 +96,8 @@ class DeviceSession {
   };
 
   void check(const Batch& batch) const;
+  /// The rows of logits on the host, as the caller of `batch` knows them.
+  TensorView fetch(TensorView logits, const Batch& batch, std::vector<RowId>& rows);
   TensorView compute(Phase phase, const Batch& batch, gpu::DeviceProbe* probe, Output output);
   TensorView run_eagerly(const StepInfo& step, const Batch& batch, gpu::DeviceProbe* probe, Output output);
   TensorView replay(Captured& captured, const StepInfo& step, const Batch& batch, gpu::DeviceProbe* probe);
@@ -111,7 +117,7 @@ class DeviceSession {
   KvHeld held_;
   std::vector<std::int32_t> schedule_;
   std::map<Shape, Captured> graphs_;
-  std::map<Shape, int> seen_;
+  int replays_ = 0;
   std::vector<float> logits_;  // on the host
   SamplerOptions sampling_;    // of the graphs that draw
   /// The random number (8 bytes), then the id; device memory also has the kernel's scratch.

@@ -67,15 +67,18 @@ bool same_description(const PromptPair& pair) {
   const Capture& b = pair.b;
   const std::int32_t last = last_prompt_position(a, b);
   return a.schedule == b.schedule && phase_at(a, last) == phase_at(b, last) && a.backend == b.backend && a.plan == b.plan &&
-         a.routes == b.routes && a.build == b.build && a.host == b.host && a.threads == b.threads &&
+         a.routes == b.routes && a.build == b.build && a.host == b.host && a.device == b.device && a.threads == b.threads &&
          a.fault_planted == b.fault_planted;
 }
 
 bool claims_bit_equality(const Capture& a, const Capture& b) {
-  if (a.foreign || b.foreign) return false;
-  const bool fixed_order = a.plan == "reference" || a.plan == "float64" || a.plan == "q8" || a.plan == "invariant";
-  return fixed_order && a.plan == b.plan && a.backend == b.backend && a.build == b.build && a.routes == b.routes &&
-         kv_type(a) == kv_type(b);
+  if (a.foreign || b.foreign || a.plan != b.plan || a.build != b.build || a.routes != b.routes || kv_type(a) != kv_type(b))
+    return false;
+  for (const auto& [op, route] : a.routes)
+    if (route == "free") return false;                       // a library's order is its own
+  if (a.plan == "reference" || a.plan == "q8") return true;  // the same bits on every backend
+  if (a.plan == "invariant") return a.backend == b.backend && a.device == b.device;
+  return a.plan == "float64" && a.backend == b.backend;
 }
 
 ArmOutcome describe_arm(const std::vector<PromptPair>& pairs, bool arm_b) {

@@ -18,9 +18,9 @@ std::optional<std::string> decode_without_history(const PromptPair& pair);
 /// Equal in everything recorded: schedule, phase of decode0's row, backend, plan, routes, build, host, threads.
 bool same_description(const PromptPair& pair);
 
-/// Bit-equality is claimed where both arms are ours, of one build, backend, plan, KV type and routes, and the plan fixes the
-/// order of every sum: `reference`, `float64`, `invariant`. There the first row that is not bit-equal is the first wrong one,
-/// however small; elsewhere rounding comes first everywhere, and only rows above the thresholds count.
+/// Bit-equality is claimed where both arms are ours, of one build, plan, KV type and routes, and the plan fixes the order of
+/// every sum: `reference` and `q8` on any backend, `float64` on one, `invariant` on one kind of device; never with a route
+/// `free`.
 bool claims_bit_equality(const Capture& a, const Capture& b);
 
 ArmOutcome describe_arm(const std::vector<PromptPair>& pairs, bool arm_b);

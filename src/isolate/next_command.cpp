@@ -44,6 +44,17 @@ std::string without_mode(std::string base) {
   return base;
 }
 
+/// The audit of the arm's own model and backend.
+std::string after_instability(const Outcome& outcome) {
+  constexpr std::string_view kInspect = "greta models info ";
+  const std::string& inspect = outcome.run.inspect_command;
+  const ArmOutcome& arm = outcome.b.backend == "cpu" ? outcome.a : outcome.b;
+  std::string command = "greta audit determinism";
+  if (inspect.starts_with(kInspect)) command += " " + inspect.substr(kInspect.size());
+  if (!arm.backend.empty()) command += fmt::format(" --backend {} --plan {}", arm.backend, arm.plan);
+  return command;
+}
+
 }  // namespace
 
 std::string next_command(const Outcome& outcome) {
@@ -58,7 +69,7 @@ std::string next_command(const Outcome& outcome) {
     case Reason::nan_in_b:
       return after_divergence(outcome, base);
     case Reason::nondeterministic:
-      return "greta audit determinism";
+      return after_instability(outcome);
     case Reason::as_designed:
       return ours ? without_mode(base) + " --exp E1" : base;
     case Reason::below_threshold:

@@ -1,6 +1,7 @@
 #include "recording/device_recorder.h"
 
 #include <algorithm>
+#include <atomic>
 #include <cstring>
 #include <utility>
 
@@ -47,6 +48,11 @@ OpKind op_of(Stage stage) {
   }
 }
 
+std::uint64_t next_number() {
+  static std::atomic<std::uint64_t> next{1};
+  return next++;
+}
+
 /// What hands over has no route of its own.
 bool is_handoff(Stage stage, int layer) {
   return stage == Stage::x_out || stage == Stage::lm_head_in || (stage == Stage::x_in && layer > 0);
@@ -55,7 +61,7 @@ bool is_handoff(Stage stage, int layer) {
 }  // namespace
 
 DeviceRecorder::DeviceRecorder(Capture capture, RecorderOptions options, gpu::Device& device)
-    : device_(device), capture_(std::move(capture)), options_(std::move(options)) {
+    : number_(next_number()), device_(device), capture_(std::move(capture)), options_(std::move(options)) {
   if (options_.full || options_.kv_journal || options_.after_shift)
     fail("internal error: a recorder on the device was asked for whole rows, a KV journal or a context shift");
   if (options_.stages.empty()) options_.stages.assign(all_stages().begin(), all_stages().end());
@@ -102,9 +108,11 @@ void DeviceRecorder::begin(const Call& call) {
 }
 
 void DeviceRecorder::operator()(Stage stage, int layer, const TensorView& output) {
+  capped_ = capped_ || stage == Stage::head_out;
   if (wants(stage, layer)) {
     Group& to = group();
-    const char* route = is_handoff(stage, layer) ? "" : name(routes_[op_of(stage)]).data();
+    const OpKind op = stage == Stage::logits && capped_ ? OpKind::softcap : op_of(stage);
+    const char* route = is_handoff(stage, layer) ? "" : name(routes_[op]).data();
     for (std::int64_t r = 0; r < output.n_rows; ++r) {
       const RowId row = output.rows[static_cast<std::size_t>(r)];
       if (row.seq != 0) continue;
@@ -161,20 +169,27 @@ void DeviceRecorder::end(const TensorView& logits) {
     for (std::size_t g = 0; g < used_; ++g) fetch_samples(groups_[g]);
     if (options_.sample > 0) device_.synchronize(device_.stream());
   }
-  for (std::int64_t r = 0; r < logits.n_rows; ++r) {
+  for (std::int64_t r = 0; r < logits.n_rows && wants(Stage::logits, capture_.n_layers); ++r) {
     const RowId row = logits.rows[static_cast<std::size_t>(r)];
-    if (row.seq != 0 || !recording_) continue;
-    StageRecord of;
-    of.position = row.position;
-    of.phase = step_.phase;
-    of.step = step_.step;
-    logits_.push_back(logits_record(logits, r, of));
+    const auto* values = logits.row_as<const float>(r);
+    if (row.seq == 0) fresh_.push_back({row, step_, {values, values + logits.cols(r)}});
   }
   ended_ = true;
 }
 
 void DeviceRecorder::take_printed() {
   if (!std::exchange(ended_, false)) return;
+  for (Row& row : std::exchange(fresh_, {})) {
+    StageRecord of;
+    of.position = row.row.position;
+    of.phase = row.step.phase;
+    of.step = row.step.step;
+    TensorView view;
+    view.data = reinterpret_cast<std::byte*>(row.logits.data());
+    view.n_rows = 1;
+    view.n_cols = static_cast<std::int64_t>(row.logits.size());
+    logits_.push_back(logits_record(view, 0, of));
+  }
   for (std::size_t g = 0; g < used_; ++g) {
     Group& done = groups_[g];
     const auto sums = done.batch.sums();
@@ -244,6 +259,8 @@ void DeviceRecorder::forget() {
   logits_.clear();
 }
 
-std::uint64_t DeviceRecorder::version() const { return groups_.empty() ? 0 : groups_.front().batch.generation(); }
+std::uint64_t DeviceRecorder::version() const {
+  return number_ << 32 | (groups_.empty() ? 0 : groups_.front().batch.generation());
+}
 
 }  // namespace greta

@@ -70,6 +70,8 @@ class DeviceRecorder final : public gpu::DeviceProbe {
   /// Copies the slices of rows in detail to the host; they are there when the stream has been waited for.
   void fetch_samples(Group& group);
 
+  /// Of this recorder among all of the process: graphs of one are not another's.
+  std::uint64_t number_;
   gpu::Device& device_;
   Capture capture_;
   RecorderOptions options_;
@@ -84,6 +86,14 @@ class DeviceRecorder final : public gpu::DeviceProbe {
   bool ended_ = false;  // the groups hold what came back
   std::vector<Printed> printed_;
   std::vector<LogitsRecord> logits_;  // without hashes
+  /// Rows of logits whose records are still to be made.
+  struct Row {
+    RowId row;
+    StepInfo step;
+    std::vector<float> logits;
+  };
+  std::vector<Row> fresh_;
+  bool capped_ = false;  // logits come from a cap
 };
 
 }  // namespace greta

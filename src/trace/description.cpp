@@ -49,6 +49,7 @@ void append_description(json::ObjectWriter& object, const Capture& capture) {
       .field("plan", capture.plan)
       .field("build", capture.build)
       .field("host", capture.host);
+  if (!capture.device.empty()) object.field("device", capture.device);
   object.field("threads", capture.threads);
   if (!capture.model_hash.empty()) object.field("model_hash", capture.model_hash);
   if (!capture.tokenizer_hash.empty()) object.field("tokenizer_hash", capture.tokenizer_hash);
@@ -78,6 +79,7 @@ Result<Capture> parse_description(const json::Value& object) {
   text_into(fields, "plan", capture.plan);
   text_into(fields, "build", capture.build);
   text_into(fields, "host", capture.host);
+  text_into(fields, "device", capture.device);
   fields.integer_into("threads", capture.threads, 0, kMaxInt32);
   text_into(fields, "model_hash", capture.model_hash);
   text_into(fields, "tokenizer_hash", capture.tokenizer_hash);

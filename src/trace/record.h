@@ -98,6 +98,7 @@ struct Capture {
   std::int64_t kv_slots_read_from_earlier_steps = 0;  // by the decode0 step, smallest over layers and K/V
   // arm description, as recorded while running
   std::string backend, plan, build, host;
+  std::string device;  // "NVIDIA H200 (sm_90)"; empty: a CPU, or unknown
   int threads = 0;
   std::string model_hash, tokenizer_hash;                   // of the model file, of its vocabulary; empty: unknown
   std::vector<std::pair<std::string, std::string>> routes;  // op -> route

@@ -109,9 +109,23 @@ struct Functions {
   Functions() { check(Create(&handle), "Create"); }
 };
 
+int current_device() {
+  int device = 0;
+#if defined(__CUDACC__)
+  static_cast<void>(cudaGetDevice(&device));
+#else
+  static_cast<void>(hipGetDevice(&device));
+#endif
+  return device;
+}
+
+/// Of the current device: a handle of the library belongs to the one that it was made on.
 const Functions& functions() {
-  static const Functions found;
-  return found;
+  static std::vector<std::unique_ptr<const Functions> > found;
+  const auto device = static_cast<std::size_t>(current_device());
+  if (found.size() <= device) found.resize(device + 1);
+  if (found[device] == nullptr) found[device] = std::make_unique<const Functions>();
+  return *found[device];
 }
 
 /// A product of one shape, planned once: out^T [n_out, n_rows] = weight [n_out, n_in] x^T [n_in, n_rows], column-major.
@@ -166,6 +180,7 @@ Product plan(const MatmulArgs& args) {
 
 void matmul_free(Stream stream, const MatmulArgs& args) {
   struct Planned {
+    int device;
     MatmulArgs args;
     Product product;
   };
@@ -177,9 +192,9 @@ void matmul_free(Stream stream, const MatmulArgs& args) {
   };
   const Product* known = nullptr;
   for (const auto& one : planned)
-    if (alike(one->args)) known = &one->product;
+    if (one->device == current_device() && alike(one->args)) known = &one->product;
   if (known == nullptr) {
-    planned.push_back(std::unique_ptr<Planned>(new Planned{args, plan(args)}));
+    planned.push_back(std::unique_ptr<Planned>(new Planned{current_device(), args, plan(args)}));
     known = &planned.back()->product;
   }
   const Product& product = *known;

@@ -33,7 +33,7 @@ struct Tile {
   static constexpr int kDown = kDownWaves, kAcross = kAcrossWaves;
   static constexpr int kM = kElements / kDown / kTileRows, kN = kQueries / kAcross / kTileTokens;  // tiles of a wave
   static constexpr int kEach = kM * kN * kTileResults;
-  static constexpr int kTableBytes = static_cast<int>(MixTable<kQueries>::kBytes) + kQueries * 8;
+  static constexpr int kTableBytes = static_cast<int>(MixTable<kQueries>::kBytes);
   static constexpr int kPieces = kSlab / 8;                               // of a row of a slab
   static constexpr int kBlockShare = kPieces * kElements / 4 / kThreads;  // blocks of 8 keys by 4 elements that a thread brings
   static constexpr int kPairShare = kQueries * kSlab / 2 / kThreads;
@@ -102,8 +102,10 @@ struct Values {
   Quad quad[Tile::kBlockShare][8];
 
   static GRETA_DEVICE int at(int b) { return thread_id() + b * Tile::kThreads; }
-  static GRETA_DEVICE int piece(int b) { return at(b) % 8 + at(b) / (Tile::kElements * 2) * 8; }
-  static GRETA_DEVICE int element(int b) { return at(b) / 8 % (Tile::kElements / 4) * 4; }
+  // Neighbours bring what lies side by side.
+  static constexpr int kQuads = Tile::kElements / 4;
+  static GRETA_DEVICE int piece(int b) { return at(b) % 2 + at(b) / (2 * kQuads) * 2; }
+  static GRETA_DEVICE int element(int b) { return at(b) / 2 % kQuads * 4; }
 
   GRETA_DEVICE void load(const Mix<Tile>& mix, int key) {
     GRETA_UNROLL
@@ -294,13 +296,12 @@ template <DType kType, class Tile, bool kAligned, KernelFault kFault>
 GRETA_KERNEL_OF(Tile::kThreads, Tile::kBlocksAtOnce)
 pv_kernel(PvArgs args, MixShare share) {
   auto& table = *reinterpret_cast<MixTable<Tile::kQueries>*>(shared_memory());
-  auto* outs = reinterpret_cast<float**>(shared_memory() + MixTable<Tile::kQueries>::kBytes);  // [kQueries]
   std::byte* staged = shared_memory() + Tile::kTableBytes;
   auto* totals = reinterpret_cast<float*>(staged + Tile::kValueBytes + kTerms<kType> * Tile::kTermBytes);
   const MixBlock block(args, share, Tile::kQueries, grid_y() - 1 - block_y());
   fill_table(args, block.kv_head, block.first, block.end, block.range.end, table);
   if (table.most <= block.range.begin) return;
-  if (thread_id() < Tile::kQueries) outs[thread_id()] = block.out(args, share, thread_id());
+  if (thread_id() < Tile::kQueries) table.out[thread_id()] = block.out(args, share, thread_id());
   block_barrier();
   const int count = block.end - block.first < Tile::kQueries ? static_cast<int>(block.end - block.first) : Tile::kQueries;
   for (int begin = 0; begin < count;) {
@@ -318,7 +319,7 @@ pv_kernel(PvArgs args, MixShare share) {
     GRETA_UNROLL
     for (int i = 0; i < Tile::kEach; ++i) {
       const int q = Tile::query(i), element = block_x() * Tile::kElements + Tile::element(i);
-      if (Tile::computes() && q >= begin && q < stop && element < args.head_dim) outs[q][element] = mix.total(i);
+      if (Tile::computes() && q >= begin && q < stop && element < args.head_dim) table.out[q][element] = mix.total(i);
     }
     begin = stop;
   }

@@ -65,8 +65,8 @@ struct MixBlock {
   /// Where the mixture of query `q` of the block goes.
   GRETA_DEVICE float* out(const PvArgs& args, const MixShare& share, int q) const {
     const int group = args.n_heads / args.n_kv_heads;
-    const std::int64_t r = (first + q) / group;
-    const std::int64_t head = kv_head * group + (first + q) % group;
+    const int at = static_cast<int>(first) + q;
+    const std::int64_t r = at / group, head = kv_head * group + at % group;
     if (share.partial != nullptr)
       return share.partial + ((r * args.n_heads + head) * share.n_splits + range.begin / kSplit) * args.head_dim;
     return reinterpret_cast<float*>(args.out.data + r * args.out.stride) + head * args.head_dim;
@@ -95,8 +95,9 @@ struct MixTile {
 /// What a block knows of its queries, in shared memory.
 template <int kQueries>
 struct MixTable {
-  static constexpr std::size_t kBytes = kQueries * 20 + 16;
+  static constexpr std::size_t kBytes = kQueries * 28 + 16;
   const float* probs[kQueries];  // [keys] of the query head
+  float* out[kQueries];          // [head_dim], where its mixture goes; here because scalar registers are short
   std::int32_t sequence[kQueries];
   std::int32_t keys[kQueries];   // position + 1; 0 where there is no query
   std::int32_t first[kQueries];  // first key that is not passed over

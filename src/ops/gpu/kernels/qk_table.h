@@ -61,6 +61,14 @@ GRETA_DEVICE void write_run(const QkArgs& args, const QueryTable<kQueries>& tabl
   for (int i = begin + wave_id(); i < end; i += block_threads() / kWave) {
     const int keys = table.keys[i] - key, first = table.first[i] - key, seen = table.seen[i] - key;
     float* out = table.out[i] + key;
+    if (kKeys % kWave == 0 && first <= 0 && keys >= kKeys && seen >= kKeys && !(args.softcap > 0.0f)) {
+      GRETA_UNROLL
+      for (int k = 0; k < kEach; ++k) {
+        const int j = lane_id() + k * kWave;
+        out[j] = dots[i * stride + j] * args.scale;
+      }
+      continue;
+    }
     GRETA_UNROLL
     for (int k = 0; k < kEach; ++k) {
       const int j = lane_id() + k * kWave;

@@ -100,7 +100,7 @@ softmax_kernel(SoftmaxArgs args) {
 }
 
 /// The same by a wave a head, which waits for nobody: keys in shares of kShare, whose exponentials stay in registers.
-constexpr int kWaveThreads = 128, kShare = 512;
+constexpr int kWaveThreads = 128, kShare = 256;
 template <int kShares>
 GRETA_KERNEL_OF(kWaveThreads, 1)
 softmax_waves(SoftmaxArgs args) {
@@ -117,18 +117,20 @@ softmax_waves(SoftmaxArgs args) {
   float top = negative_infinity();
   GRETA_UNROLL
   for (int s = 0; s < kShares; ++s) {
-    if (s * kShare >= n) break;
-    GRETA_UNROLL
-    for (int k = 0; k < kOwn; ++k) {
-      const int j = s * kShare + k * kWave + lane_id();
-      own[s][k] = j < n ? scores[j] : negative_infinity();
+    if (s * kShare < n) {
+      GRETA_UNROLL
+      for (int k = 0; k < kOwn; ++k) {
+        const int j = s * kShare + k * kWave + lane_id();
+        own[s][k] = j < n ? scores[j] : negative_infinity();
+      }
     }
   }
   GRETA_UNROLL
   for (int s = 0; s < kShares; ++s) {
-    if (s * kShare >= n) break;
-    GRETA_UNROLL
-    for (int k = 0; k < kOwn; ++k) top = own[s][k] > top ? own[s][k] : top;
+    if (s * kShare < n) {
+      GRETA_UNROLL
+      for (int k = 0; k < kOwn; ++k) top = own[s][k] > top ? own[s][k] : top;
+    }
   }
   GRETA_UNROLL
   for (int mask = kWave / 2; mask > 0; mask /= 2) {
@@ -138,27 +140,29 @@ softmax_waves(SoftmaxArgs args) {
   float sum = 0.0f;
   GRETA_UNROLL
   for (int s = 0; s < kShares; ++s) {
-    if (s * kShare >= n) break;
-    wave_barrier();  // the chains are done with what was there
-    GRETA_UNROLL
-    for (int k = 0; k < kOwn; ++k) {
-      const int j = s * kShare + k * kWave + lane_id();
-      own[s][k] = j < n ? lane_exp(own[s][k] - top) : 0.0f;
-      staged[k * kWave + lane_id()] = own[s][k];
+    if (s * kShare < n) {
+      wave_barrier();  // the chains are done with what was there
+      GRETA_UNROLL
+      for (int k = 0; k < kOwn; ++k) {
+        const int j = s * kShare + k * kWave + lane_id();
+        own[s][k] = j < n ? lane_exp(own[s][k] - top) : 0.0f;
+        staged[k * kWave + lane_id()] = own[s][k];
+      }
+      wave_barrier();
+      const int left = n - s * kShare;
+      sum = spread_chain(staged, left < kShare ? (left + kLanes - 1) / kLanes * kLanes : kShare, sum,
+                         [](float v, float t) { return t + v; });
     }
-    wave_barrier();
-    const int left = n - s * kShare;
-    sum = spread_chain(staged, left < kShare ? (left + kLanes - 1) / kLanes * kLanes : kShare, sum,
-                       [](float v, float t) { return t + v; });
   }
   const float total = spread_sum(sum);
   GRETA_UNROLL
   for (int s = 0; s < kShares; ++s) {
-    if (s * kShare >= n) break;
-    GRETA_UNROLL
-    for (int k = 0; k < kOwn; ++k) {
-      const int j = s * kShare + k * kWave + lane_id();
-      if (j < n) probs[j] = own[s][k] / total;
+    if (s * kShare < n) {
+      GRETA_UNROLL
+      for (int k = 0; k < kOwn; ++k) {
+        const int j = s * kShare + k * kWave + lane_id();
+        if (j < n) probs[j] = own[s][k] / total;
+      }
     }
   }
 }
@@ -168,12 +172,12 @@ void run(Stream stream, const SoftmaxArgs& args) {
   const std::int32_t most = args.rows.most_keys;
   const int staged = most < kChunk ? (most + kLanes - 1) / kLanes * kLanes : kChunk;
   const std::int64_t blocks = std::int64_t{args.rows.n} * args.n_heads;
-  if (kFault == KernelFault::none && blocks > kFewBlocks && most <= 8 * kShare) {
+  if (kFault == KernelFault::none && blocks > kFewBlocks && most <= 16 * kShare) {
     constexpr int kWaves = kWaveThreads / kWave;
     return launch({"softmax", stream, (blocks + kWaves - 1) / kWaves, 1, 1, kWaveThreads, kWaves * kShare * sizeof(float)},
-                  most <= 2 * kShare   ? softmax_waves<2>
-                  : most <= 4 * kShare ? softmax_waves<4>
-                                       : softmax_waves<8>,
+                  most <= 4 * kShare   ? softmax_waves<4>
+                  : most <= 8 * kShare ? softmax_waves<8>
+                                       : softmax_waves<16>,
                   args);
   }
   // Every key of a chunk is in a thread's share; kChunk is a multiple of each, so that a thread meets its own keys again.
