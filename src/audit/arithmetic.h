@@ -49,8 +49,10 @@ Arithmetic reference_arithmetic();
 Arithmetic chain_arithmetic();
 /// Matrix cores (plans `invariant` and `free`): products of 16-bit operands are exact in F32; sums are kept in F32 in any
 /// order, each step aligned to its largest term and truncated (Fasi, Higham, Mikaitis & Pranesh 2021, Numerical behavior of
-/// NVIDIA tensor cores, section 3), so errors do not average out. As one chain, which has at least as many and as large partial
-/// sums.
+/// NVIDIA tensor cores, section 3), so errors do not average out. Estimated from the partial sums of one chain over all terms.
+/// An instruction rounds once for 8 or 16 terms, so the chain counts as many times more roundings than there are; that is the
+/// margin for orders whose partial sums are larger than the chain's (a library's choice in plan `free`, where terms cancel). It
+/// is no proof for every order.
 Arithmetic matrix_core_arithmetic();
 /// The same with F32 data split into 16-bit terms (attention of plans `invariant` and `free`, where K and V have 16 bits): two
 /// binary16 terms keep 22 bits of a number, three bfloat16 terms all. What lies far below the range of two terms loses more,

@@ -56,7 +56,9 @@ std::string resolve_backend(std::string_view asked, int device) {
   const std::vector<gpu::BackendState> states = gpu::backend_states();
   if (asked == "auto") {
     for (const auto& state : states)
-      if (state.why.empty() && state.name != "emulated" && device < static_cast<int>(state.devices.size())) return state.name;
+      if (state.why.empty() && state.name != "emulated" && device < static_cast<int>(state.devices.size()) &&
+          state.devices[static_cast<std::size_t>(device)].unusable.empty())
+        return state.name;
     if (device != 0) fail("device {}: no GPU backend has such a device here, and the cpu backend has device 0 only", device);
     return "cpu";
   }
@@ -69,6 +71,8 @@ std::string resolve_backend(std::string_view asked, int device) {
   if (!state->why.empty()) fail("backend {}: {} (greta doctor says more); use cpu", asked, state->why);
   if (device >= static_cast<int>(state->devices.size()))
     fail("device {}: backend {} has {} device(s) here, numbered from 0", device, asked, state->devices.size());
+  if (const std::string& why = state->devices[static_cast<std::size_t>(device)].unusable; !why.empty())
+    fail("backend {}: {}", asked, why);
   return std::string(asked);
 }
 

@@ -6,6 +6,7 @@
 #include <optional>
 #include <set>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -21,8 +22,11 @@ namespace {
 struct Variant {
   std::string kind, value;
   ArmSpec spec;
-  bool decode_all = false;  // all rows but the first are decode steps
+  bool decode_all = false;                     // all rows but the first are decode steps
+  std::optional<ArmPath> path = std::nullopt;  // none: the one that inference takes
 };
+
+ArmPath path_of(const Variant& variant) { return variant.path.value_or(fastest_path(variant.spec)); }
 
 /// Threads to try: 1, 2, 3, then twice as many each time, and all of the machine.
 std::set<int> thread_counts() {
@@ -32,16 +36,24 @@ std::set<int> thread_counts() {
   return counts;
 }
 
-std::vector<Variant> variants(const ArmSpec& base) {
+/// Rows a call of the prefill of n - 1 rows: the small ones, those around a tile of 64 rows, all but one, all (0).
+std::set<int> chunk_sizes(std::int32_t n) {
+  std::set<int> sizes{0, 1, 2, 3, 7, 16};
+  for (const int size : {64, 65, n - 2})
+    if (size > 0 && size < n - 1) sizes.insert(size);
+  return sizes;
+}
+
+std::vector<Variant> variants(const ArmSpec& base, std::int32_t n) {
   std::vector<Variant> out;
   const auto add = [&](const char* kind, std::string value, const auto& change) {
     out.push_back({kind, std::move(value), base});
     change(out.back().spec);
   };
-  for (const int chunk : {1, 2, 3, 7, 16, 0})
+  for (const int chunk : chunk_sizes(n))
     add("chunk", chunk == 0 ? "all" : std::to_string(chunk), [&](ArmSpec& spec) { spec.chunk = chunk; });
   out.push_back({"decode", "all rows but the first", base, true});
-  for (const int batch : {1, 2, 3, 5}) add("batch", std::to_string(batch), [&](ArmSpec& spec) { spec.batch = batch; });
+  for (int batch = 1; batch <= 8; ++batch) add("batch", std::to_string(batch), [&](ArmSpec& spec) { spec.batch = batch; });
   const auto batch_of_3 = [&](const char* kind, const char* value, BatchOrder order, bool duplicates) {
     add(kind, value, [&](ArmSpec& spec) {
       spec.batch = 3;
@@ -56,6 +68,7 @@ std::vector<Variant> variants(const ArmSpec& base) {
   for (const int threads : thread_counts())
     add("threads", std::to_string(threads), [&](ArmSpec& spec) { spec.threads = threads; });
   for (const Isa isa : supported_isas()) add("isa", std::string(name(isa)), [&](ArmSpec& spec) { spec.isa = isa; });
+  if (fastest_path(base) == ArmPath::resident) out.push_back({"path", "op by op", base, false, ArmPath::observed});
   return out;
 }
 
@@ -65,10 +78,12 @@ bool as_base(const Variant& variant, const ArmSpec& base, std::int32_t n) {
   const ArmSpec& spec = variant.spec;
   return rows(spec) == rows(base) && spec.batch == base.batch && spec.order == base.order &&
          spec.duplicates == base.duplicates && spec.threads == base.threads && spec.isa == base.isa &&
-         (!variant.decode_all || n == 2);
+         path_of(variant) == fastest_path(base) && (!variant.decode_all || n == 2);
 }
 
-bool changes_calls(const Variant& variant) { return variant.kind != "threads" && variant.kind != "isa"; }
+bool changes_calls(const Variant& variant) {
+  return variant.kind != "threads" && variant.kind != "isa" && variant.kind != "path";
+}
 
 /// The suspect's faults that the variant can have: one that needs a batch or chunks is planted where there are any.
 class Plants {
@@ -116,12 +131,13 @@ int run(const SelfAuditFlags& flags) {
   Plants plants(audit);
   for (const AuditPrompt& prompt : audit_prompts(flags, *audit.model, table)) {
     const auto n = static_cast<std::int32_t>(prompt.tokens.size());
-    const RecordedRun base = recorded_run(*audit.model, audit.healthy, prompt, 1, hashes_only(), weights);
-    for (const Variant& variant : variants(audit.healthy)) {
+    const RecordedRun base =
+        recorded_run(*audit.model, audit.healthy, prompt, 1, hashes_only(), weights, fastest_path(audit.healthy));
+    for (Variant variant : variants(audit.healthy, n)) {
       std::vector<std::size_t> numbers;
-      const ArmSpec spec = plants.planted(variant.spec, numbers);
-      const RecordedRun other =
-          recorded_run(*audit.model, spec, prompt, variant.decode_all ? n - 1 : 1, hashes_only(), weights);
+      variant.spec = plants.planted(std::move(variant.spec), numbers);
+      const RecordedRun other = recorded_run(*audit.model, variant.spec, prompt, variant.decode_all ? n - 1 : 1, hashes_only(),
+                                             weights, path_of(variant));
       plants.add(numbers, other.effects);
       const RunDifference difference = run_difference(base.capture, other.capture);
       if (difference.compared == 0) table.cannot_tell(fmt::format("prompt {}: no rows were compared", prompt.id));

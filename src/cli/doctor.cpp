@@ -44,7 +44,7 @@ Json backends() {
     if (!state.why.empty()) entry["why"] = state.why;
     if (state.name == "hip") entry["note"] = std::string(kHipNote);
     entry["devices"] = Json::array();
-    for (const gpu::DeviceInfo& device : state.devices)
+    for (const gpu::DeviceInfo& device : state.devices) {
       entry["devices"].push_back({{"index", device.index},
                                   {"name", device.name},
                                   {"architecture", device.architecture},
@@ -52,6 +52,8 @@ Json backends() {
                                   {"wave", device.wave},
                                   {"multiprocessors", device.multiprocessors},
                                   {"driver", device.driver}});
+      if (!device.unusable.empty()) entry["devices"].back()["unusable"] = device.unusable;
+    }
     list.push_back(entry);
   }
   return list;
@@ -155,7 +157,8 @@ void print_text(const Json& d) {
     for (const Json& device : backend.value("devices", Json::array()))
       text += fmt::format("\n{:<18}device {}: {} ({}), {:.1f} GiB", "", device["index"].get<int>(),
                           device["name"].get<std::string>(), device["architecture"].get<std::string>(),
-                          device["memory_bytes"].get<double>() / kGiB);
+                          device["memory_bytes"].get<double>() / kGiB) +
+              (device.contains("unusable") ? ", unusable: " + device["unusable"].get<std::string>() : "");
     if (backend.contains("note")) text += "; " + backend["note"].get<std::string>();
     print_line("backend " + backend["name"].get<std::string>(), text);
   }

@@ -8,6 +8,7 @@
 #include "fault/catalogue.h"
 #include "fault/stage_weights.h"
 #include "ops/gpu/bridge_ops.h"
+#include "ops/stage_op.h"
 
 namespace greta {
 namespace {
@@ -38,31 +39,6 @@ bool has_variant(KernelFault fault, OpKind op, RouteId route) {
   return false;
 }
 
-/// The op that makes a stage at which a kernel's error can be planted.
-OpKind op_of(Stage stage, const ModelConfig& config) {
-  switch (stage) {
-    case Stage::q_rope:
-    case Stage::k_rope:
-      return OpKind::rope;
-    case Stage::attn_scores:
-      return OpKind::qk;
-    case Stage::attn_probs:
-      return OpKind::softmax;
-    case Stage::attn_out:
-      return OpKind::pv;
-    case Stage::attn_norm:
-    case Stage::q_norm:
-    case Stage::k_norm:
-    case Stage::attn_post_norm:
-    case Stage::ffn_norm:
-    case Stage::ffn_post_norm:
-    case Stage::final_rms:
-      return OpKind::rmsnorm;
-    default:
-      return stage == Stage::logits && config.final_softcap > 0 ? OpKind::softcap : OpKind::matmul;
-  }
-}
-
 /// What a matrix of the model reads where the plan chose `route`, at best: beside others of another type it may be f32.
 DType input_type(RouteId route, DType weight) {
   if (route != RouteId::reference && is_block_type(weight)) return DType::q8_f32;
@@ -80,8 +56,8 @@ constexpr std::int64_t kInputsOfPart = 512;
 
 /// Why the kernel of a stage cannot have the fault; empty: it can.
 std::string hides(KernelFault fault, Stage stage, std::size_t layer, const FaultTarget& target) {
-  const OpKind op = op_of(stage, target.model.config);
   const bool capped = target.model.config.final_softcap > 0;
+  const OpKind op = op_of(stage, capped);
   const WeightView weight = op == OpKind::rmsnorm  ? norm_of(target.model, stage, layer)
                             : op == OpKind::matmul ? matrix_of(target.model, stage, layer).first
                                                    : WeightView{};

@@ -66,7 +66,8 @@ constexpr std::array kRoutes = {
     RouteInfo{OpKind::softcap, RouteId::reference, "F32; own tanh, exact division", true, true, true},
     RouteInfo{OpKind::softcap, RouteId::float64, "double; own tanh", false, true, false},
     RouteInfo{OpKind::quantize, RouteId::reference,
-              "F32; blocks of 32: d = max |x| / 127, codes x / d, ties to even (plans that quantise only)", true, true, true},
+              "F32; for weights of blocks: blocks of 32, d = max |x| / 127, codes x / d, ties to even; for weights of F16 or BF16 "
+              "(plans invariant and free of a GPU): their type, ties to even (plans that quantise only)", true, true, true},
     RouteInfo{OpKind::quantize, RouteId::float64, "the same, from values rounded to F32: the same codes", false, true, false},
 };
 

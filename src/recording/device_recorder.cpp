@@ -6,47 +6,13 @@
 #include <utility>
 
 #include "core/error.h"
+#include "ops/stage_op.h"
 #include "recording/logits_record.h"
 #include "trace/fingerprint.h"
 #include "trace/fingerprint_parts.h"
 
 namespace greta {
 namespace {
-
-/// The op that makes a stage.
-OpKind op_of(Stage stage) {
-  switch (stage) {
-    case Stage::x_in:
-      return OpKind::embed;
-    case Stage::attn_norm:
-    case Stage::q_norm:
-    case Stage::k_norm:
-    case Stage::attn_post_norm:
-    case Stage::ffn_norm:
-    case Stage::ffn_post_norm:
-    case Stage::final_rms:
-      return OpKind::rmsnorm;
-    case Stage::q_rope:
-    case Stage::k_rope:
-      return OpKind::rope;
-    case Stage::k_cache:
-    case Stage::v_cache:
-      return OpKind::kv_write;
-    case Stage::attn_scores:
-      return OpKind::qk;
-    case Stage::attn_probs:
-      return OpKind::softmax;
-    case Stage::attn_out:
-      return OpKind::pv;
-    case Stage::x_after_attn:
-    case Stage::x_after_mlp:
-      return OpKind::add;
-    case Stage::ffn_act:
-      return OpKind::act_mul;
-    default:
-      return is_quantised(stage) ? OpKind::quantize : OpKind::matmul;
-  }
-}
 
 std::uint64_t next_number() {
   static std::atomic<std::uint64_t> next{1};
@@ -92,9 +58,9 @@ void DeviceRecorder::begin(const Call& call) {
   recording_ = step_.phase == Phase::prefill ? options_.prefill : options_.decode;
   for (Group& one : groups_) {
     one.batch.begin();
-    one.places.clear();
-    one.rows.clear();
-    one.samples.clear();
+    one.taps.clear();
+    one.positions.clear();
+    one.slices.clear();
   }
   used_ = 0;
   if (mode_ != Mode::captured) {
@@ -111,16 +77,13 @@ void DeviceRecorder::operator()(Stage stage, int layer, const TensorView& output
   capped_ = capped_ || stage == Stage::head_out;
   if (wants(stage, layer)) {
     Group& to = group();
-    const OpKind op = stage == Stage::logits && capped_ ? OpKind::softcap : op_of(stage);
-    const char* route = is_handoff(stage, layer) ? "" : name(routes_[op]).data();
+    const char* route = is_handoff(stage, layer) ? "" : name(routes_[op_of(stage, capped_)]).data();
+    to.taps.push_back({stage, step_.phase, layer, step_.step, to.positions.size(), output.data, route});
     for (std::int64_t r = 0; r < output.n_rows; ++r) {
       const RowId row = output.rows[static_cast<std::size_t>(r)];
       if (row.seq != 0) continue;
-      const bool detail = in_detail(stage, layer, row.position);
-      to.batch.add({stage, layer, static_cast<std::int32_t>(r)}, output.row(r), output.dtype, output.cols(r), detail);
-      to.places.push_back({stage, step_.phase, output.dtype, detail, layer, row.position, step_.step, output.cols(r),
-                           output.row(r) - output.data, route});
-      to.rows.push_back(output.row(r));
+      to.batch.add({stage, layer, {}}, output.row(r), output.dtype, output.cols(r), in_detail(stage, layer, row.position));
+      to.positions.push_back(row.position);
     }
   }
   if (stage == Stage::x_out && mode_ == Mode::layer_by_layer) {
@@ -144,29 +107,37 @@ void DeviceRecorder::not_exposed(Stage stage, int layer) {
   }
 }
 
-void DeviceRecorder::fetch_samples(Group& group) {
-  group.samples.resize(group.places.size());
-  for (std::size_t i = 0; i < group.places.size() && options_.sample > 0; ++i) {
-    const Place& place = group.places[i];
-    if (!place.detail) continue;
-    const std::int64_t block = dtype_info(place.dtype).block_elems;
-    const std::int64_t n = (std::min(options_.sample, place.count) + block - 1) / block * block;
-    group.samples[i].resize(static_cast<std::size_t>(row_bytes(place.dtype, n)));
-    device_.download(group.samples[i].data(), group.rows[i], group.samples[i].size(), device_.stream());
+void DeviceRecorder::fetch_slices(Group& group) {
+  if (options_.sample == 0) return;
+  const auto jobs = group.batch.jobs();
+  for (std::size_t i = 0; i < jobs.size(); ++i) {
+    if (jobs[i].sketch < 0) continue;
+    const std::int64_t block = dtype_info(jobs[i].dtype).block_elems;
+    const std::int64_t n = (std::min(options_.sample, jobs[i].count) + block - 1) / block * block;
+    Slice& slice = group.slices.emplace_back();
+    slice.row = i;
+    slice.elements.resize(static_cast<std::size_t>(row_bytes(jobs[i].dtype, n)));
+    device_.download(slice.elements.data(), jobs[i].row, slice.elements.size(), device_.stream());
   }
 }
 
 void DeviceRecorder::queue(Group& group) {
-  if (mode_ != Mode::captured) group.batch.commit(device_.stream());
-  if (mode_ != Mode::replayed) group.batch.queue(device_.stream());
-  if (mode_ == Mode::layer_by_layer) fetch_samples(group);
+  const gpu::Stream stream = device_.stream();
+  if (mode_ != Mode::captured) group.batch.commit(stream);
+  if (mode_ == Mode::layer_by_layer)
+    group.batch.queue_apart(stream, device_.side_stream());
+  else if (mode_ != Mode::replayed)
+    group.batch.queue(stream);
+  if (mode_ == Mode::layer_by_layer) fetch_slices(group);
 }
 
 void DeviceRecorder::tapped() { queue(group()); }
 
 void DeviceRecorder::end(const TensorView& logits) {
-  if (mode_ != Mode::layer_by_layer) {  // rows are still there
-    for (std::size_t g = 0; g < used_; ++g) fetch_samples(groups_[g]);
+  if (mode_ == Mode::layer_by_layer) {
+    device_.synchronize(device_.side_stream());
+  } else {  // rows are still there
+    for (std::size_t g = 0; g < used_; ++g) fetch_slices(groups_[g]);
     if (options_.sample > 0) device_.synchronize(device_.stream());
   }
   for (std::int64_t r = 0; r < logits.n_rows && wants(Stage::logits, capture_.n_layers); ++r) {
@@ -193,52 +164,59 @@ void DeviceRecorder::take_printed() {
   for (std::size_t g = 0; g < used_; ++g) {
     Group& done = groups_[g];
     const auto sums = done.batch.sums();
+    const auto jobs = done.batch.jobs();
     Printed& printed = printed_.emplace_back();
     printed.sums.assign(sums.begin(), sums.end());
-    for (std::size_t i = 0; i < done.places.size(); ++i) {
+    printed.jobs.assign(jobs.begin(), jobs.end());
+    for (std::size_t i = 0; i < jobs.size(); ++i) {
       const auto sketch = done.batch.sketch(i);
       printed.sketches.insert(printed.sketches.end(), sketch.begin(), sketch.end());
     }
-    printed.places = std::move(done.places);
-    printed.samples = std::move(done.samples);
-    done.places.clear();
-    done.samples.clear();
+    printed.taps = std::move(done.taps);
+    printed.positions = std::move(done.positions);
+    printed.slices = std::move(done.slices);
+    done.taps.clear();
+    done.positions.clear();
+    done.slices.clear();
   }
 }
 
-StageRecord DeviceRecorder::record_of(const Printed& printed, std::size_t i, std::size_t& sketch) const {
-  const Place& place = printed.places[i];
+StageRecord DeviceRecorder::record_of(const Printed& printed, const Tap& tap, std::size_t row, const Slice* slice) const {
+  const gpu::PrintJob& job = printed.jobs[row];
   StageRecord record;
-  record.stage = place.stage;
-  record.layer = place.layer;
-  record.position = place.position;
-  if (static_cast<std::size_t>(place.position) < capture_.tokens.size())
-    record.token_id = capture_.tokens[static_cast<std::size_t>(place.position)];
-  record.phase = place.phase;
-  record.step = place.step;
-  record.dtype = place.dtype;
-  record.offset_bytes = place.offset_bytes;
-  record.route = place.route;
+  record.stage = tap.stage;
+  record.layer = tap.layer;
+  record.position = printed.positions[row];
+  if (static_cast<std::size_t>(record.position) < capture_.tokens.size())
+    record.token_id = capture_.tokens[static_cast<std::size_t>(record.position)];
+  record.phase = tap.phase;
+  record.step = tap.step;
+  record.dtype = job.dtype;
+  record.offset_bytes = job.row - tap.data;
+  record.route = tap.route;
   std::vector<double> sample, buckets;
-  if (!printed.samples.empty() && !printed.samples[i].empty()) {
-    const std::int64_t n = std::min(options_.sample, place.count);
-    sample = fingerprint(printed.samples[i].data(), place.dtype, n, {.sample = n, .sketch = false, .statistics = false}).sample;
+  if (slice != nullptr) {
+    const std::int64_t n = std::min(options_.sample, job.count);
+    sample = fingerprint(slice->elements.data(), job.dtype, n, {.sample = n, .sketch = false, .statistics = false}).sample;
   }
-  if (place.detail) {
-    const auto first = printed.sketches.begin() + static_cast<std::ptrdiff_t>(sketch);
+  if (job.sketch >= 0) {
+    const auto first = printed.sketches.begin() + std::ptrdiff_t{job.sketch} * kSketchWidth;
     buckets.assign(first, first + kSketchWidth);
-    sketch += kSketchWidth;
   }
-  record.print = finish_fingerprint(printed.sums[i], place.count, std::move(sample), std::move(buckets));
+  record.print = finish_fingerprint(printed.sums[row], job.count, std::move(sample), std::move(buckets));
   return record;
 }
 
 Capture& DeviceRecorder::capture() {
   take_printed();
   for (const Printed& printed : std::exchange(printed_, {})) {
-    std::size_t sketch = 0;
-    for (std::size_t i = 0; i < printed.places.size(); ++i) {
-      StageRecord record = record_of(printed, i, sketch);
+    auto slice = printed.slices.begin();
+    auto tap = printed.taps.begin();
+    for (std::size_t i = 0; i < printed.jobs.size(); ++i) {
+      while (tap + 1 != printed.taps.end() && (tap + 1)->first <= i) ++tap;
+      const bool sliced = slice != printed.slices.end() && slice->row == i;
+      StageRecord record = record_of(printed, *tap, i, sliced ? &*slice : nullptr);
+      if (sliced) ++slice;
       if (record.stage == Stage::logits)
         for (LogitsRecord& logits : logits_)
           if (logits.position == record.position && logits.step == record.step) {
@@ -254,7 +232,8 @@ Capture& DeviceRecorder::capture() {
 }
 
 void DeviceRecorder::forget() {
-  take_printed();
+  ended_ = false;
+  fresh_.clear();
   printed_.clear();
   logits_.clear();
 }

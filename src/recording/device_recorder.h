@@ -35,40 +35,46 @@ class DeviceRecorder final : public gpu::DeviceProbe {
   void forget();
 
  private:
-  /// A record without what its fingerprint says.
-  struct Place {
+  /// Rows of one stage in one step, one after the other among those that a launch fingerprints.
+  struct Tap {
     Stage stage = Stage::x_in;
     Phase phase = Phase::prefill;
-    DType dtype = DType::f32;
-    bool detail = false;
-    std::int32_t layer = 0, position = 0, step = 0;
-    std::int64_t count = 0, offset_bytes = 0;
+    std::int32_t layer = 0, step = 0;
+    std::size_t first = 0;            // of its rows
+    const std::byte* data = nullptr;  // of its first element
     const char* route = "";
+  };
+  /// A row's slice, as it came from the device.
+  struct Slice {
+    std::size_t row = 0;
+    std::vector<std::byte> elements;
   };
   /// Rows that one launch fingerprints.
   struct Group {
     explicit Group(gpu::Device& device) : batch(device) {}
     gpu::PrintBatch batch;
-    std::vector<Place> places;
-    std::vector<const std::byte*> rows;  // on the device
-    std::vector<std::vector<std::byte>> samples;
+    std::vector<Tap> taps;
+    std::vector<std::int32_t> positions;  // of rows
+    std::vector<Slice> slices;            // of rows in detail
   };
   /// What came back of rows: records are made of them when the capture is asked for.
   struct Printed {
-    std::vector<Place> places;
+    std::vector<Tap> taps;
+    std::vector<std::int32_t> positions;
+    std::vector<gpu::PrintJob> jobs;
     std::vector<RowSums> sums;
-    std::vector<double> sketches;                 // of rows in detail
-    std::vector<std::vector<std::byte>> samples;  // one a row, most of them empty
+    std::vector<double> sketches;
+    std::vector<Slice> slices;
   };
   bool wants(Stage stage, int layer) const;
   bool in_detail(Stage stage, int layer, std::int32_t position) const;
   /// Takes what the last call left on the host.
   void take_printed();
-  StageRecord record_of(const Printed& printed, std::size_t i, std::size_t& sketch) const;
+  StageRecord record_of(const Printed& printed, const Tap& tap, std::size_t row, const Slice* slice) const;
   Group& group();
   void queue(Group& group);
   /// Copies the slices of rows in detail to the host; they are there when the stream has been waited for.
-  void fetch_samples(Group& group);
+  void fetch_slices(Group& group);
 
   /// Of this recorder among all of the process: graphs of one are not another's.
   std::uint64_t number_;

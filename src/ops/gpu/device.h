@@ -22,6 +22,7 @@ struct DeviceInfo {
   std::size_t memory = 0;    // bytes
   int wave = 32;
   int multiprocessors = 0;
+  std::string unusable = {};  // why it cannot be opened; empty: it can
 };
 
 /// A captured sequence of launches and copies.

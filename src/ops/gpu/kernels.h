@@ -34,7 +34,7 @@ struct Launch {
 /// to wait for the kernel (wait_for_launches in device.h), so that it is surely the one.
 bool note_launch(const Launch& at);
 
-/// A deliberate error inside a kernel (fault/spec.h plants them); `none` compiles to the healthy kernel.
+/// A deliberate error inside a kernel (fault/gpu.cpp plants them); `none` compiles to the healthy kernel.
 enum class KernelFault : std::uint8_t {
   none,
   missing_barrier,   // shared memory is read before every thread has written it
@@ -200,7 +200,9 @@ struct PrintJob {
   std::int32_t sketch = -1;  // where it goes among `sketches`; -1: none is wanted
 };
 /// The table of places in the sketch goes by tiles of as many elements.
-inline constexpr int kSketchTile = 2048;
+inline constexpr std::uint32_t kSketchTile = 2048;
+/// Entries of it that a kernel reads at once.
+inline constexpr int kSketchRound = 8;
 /// Both kernels behind it give the same bits; which one runs depends on n_jobs alone.
 struct FingerprintArgs {
   const PrintJob* jobs = nullptr;  // [n_jobs]
@@ -211,7 +213,7 @@ struct FingerprintArgs {
   /// index within its tile, ascending, kSketchTile where the bucket has no more; the top bit is set where the sign is -1. Null
   /// where no job wants a sketch.
   const std::uint32_t* sketch_order = nullptr;
-  const std::uint32_t* sketch_begin = nullptr;  // [tiles + 1], entries of a bucket; multiples of 4
+  const std::uint32_t* sketch_begin = nullptr;  // [tiles + 1], entries of a bucket; multiples of kSketchRound
   std::int64_t sketch_elements = 0;             // at least the count of every job that wants a sketch
 };
 

@@ -27,21 +27,19 @@ PrintBatch::Memory PrintBatch::on_host(std::size_t bytes, std::string_view what)
 PrintBatch::PrintBatch(Device& device) : device_(&device) {}
 
 void PrintBatch::begin() {
-  rows_.clear();
   jobs_.clear();
   sketch_elements_ = 0;
   n_sketches_ = 0;
 }
 
-void PrintBatch::add(const PrintedRow& what, const std::byte* row, DType dtype, std::int64_t count, bool sketch) {
+void PrintBatch::add(const OpSite& site, const std::byte* row, DType dtype, std::int64_t count, bool sketch) {
   if (dtype != DType::f32 && dtype != DType::f16 && dtype != DType::bf16 && dtype != DType::q8_f32)
     fail("fingerprint of {} of layer {} on the device: rows of type {} are not printed there (known: f32 f16 bf16 q8_f32)",
-         name(what.stage), what.layer, name(dtype));
+         name(site.stage), site.layer, name(dtype));
   if (count < 0 || count > std::numeric_limits<std::int32_t>::max() ||
       (dtype == DType::q8_f32 && count % kActivationBlock != 0))
     fail("fingerprint of {} of layer {} on the device: a row of {} elements of type {}; give 0 to 2^31-1, whole blocks of them",
-         name(what.stage), what.layer, count, name(dtype));
-  rows_.push_back(what);
+         name(site.stage), site.layer, count, name(dtype));
   jobs_.push_back({row, count, dtype, sketch ? n_sketches_++ : -1});
   if (sketch) sketch_elements_ = std::max(sketch_elements_, count);
 }
@@ -84,7 +82,9 @@ void PrintBatch::commit(Stream stream) {
   device_->upload(device_jobs_.get(), host_jobs_.get(), bytes, stream);
 }
 
-void PrintBatch::queue(Stream stream) {
+void PrintBatch::queue_apart(Stream stream, Stream copies) { queue(stream, copies); }
+
+void PrintBatch::queue(Stream stream, Stream copies) {
   if (jobs_.empty()) return;
   device_->kernels().fingerprint(stream, {.jobs = reinterpret_cast<const PrintJob*>(device_jobs_.get()),
                                           .n_jobs = static_cast<std::int64_t>(jobs_.size()),
@@ -93,15 +93,16 @@ void PrintBatch::queue(Stream stream) {
                                           .sketch_order = reinterpret_cast<const std::uint32_t*>(order_.get()),
                                           .sketch_begin = reinterpret_cast<const std::uint32_t*>(order_begin_.get()),
                                           .sketch_elements = table_elements_});
+  if (copies != stream) device_->order(stream, copies);
   // One copy where it is not mostly gaps: sums and sketches lie in one piece.
   const std::size_t sums = jobs_.size() * sizeof(RowSums);
   const std::size_t sketches = static_cast<std::size_t>(n_sketches_) * kSketchWidth * sizeof(double);
   if (2 * sums >= sketches_at()) {
-    device_->download(host_sums_.get(), device_sums_.get(), sketches == 0 ? sums : sketches_at() + sketches, stream);
+    device_->download(host_sums_.get(), device_sums_.get(), sketches == 0 ? sums : sketches_at() + sketches, copies);
     return;
   }
-  device_->download(host_sums_.get(), device_sums_.get(), sums, stream);
-  if (sketches > 0) device_->download(host_sums_.get() + sketches_at(), device_sums_.get() + sketches_at(), sketches, stream);
+  device_->download(host_sums_.get(), device_sums_.get(), sums, copies);
+  if (sketches > 0) device_->download(host_sums_.get() + sketches_at(), device_sums_.get() + sketches_at(), sketches, copies);
 }
 
 std::span<const RowSums> PrintBatch::sums() const { return {reinterpret_cast<const RowSums*>(host_sums_.get()), jobs_.size()}; }

@@ -8,18 +8,10 @@
 #include <vector>
 
 #include "core/dtype.h"
-#include "core/stage.h"
+#include "core/site.h"
 #include "ops/gpu/device.h"
 
 namespace greta::gpu {
-
-/// Which row a job is.
-struct PrintedRow {
-  Stage stage = Stage::x_in;
-  std::int32_t layer = 0;
-  std::int32_t row = 0;  // of the step's batch
-  friend bool operator==(const PrintedRow&, const PrintedRow&) = default;
-};
 
 /// Gives memory back to its device: device memory, or the host's page-locked one.
 struct ReleaseMemory {
@@ -39,19 +31,22 @@ class PrintBatch {
 
   /// Forgets the jobs. What is queued must have run: synchronize() its stream before.
   void begin();
-  /// `row`: device memory; f32, f16, bf16 or q8_f32. Throws Error for other types, and for counts outside 0..2^31-1 or, of
-  /// q8_f32, not of whole blocks.
-  void add(const PrintedRow& what, const std::byte* row, DType dtype, std::int64_t count, bool sketch);
+  /// `row`: device memory; f32, f16, bf16 or q8_f32. Throws Error, which names the site, for other types, and for counts
+  /// outside 0..2^31-1 or, of q8_f32, not of whole blocks.
+  void add(const OpSite& site, const std::byte* row, DType dtype, std::int64_t count, bool sketch);
   /// Makes room for at least as many jobs, all with a sketch, and elements of such rows, so that generation() stays the same up
   /// to there.
   void reserve(std::size_t jobs, std::int64_t sketch_elements);
   /// Sends the jobs to the device. Not within a capture.
   void commit(Stream stream);
   /// Queues the kernel and the copy of its sums. The number of jobs is part of a capture.
-  void queue(Stream stream);
+  void queue(Stream stream) { queue(stream, stream); }
+  /// The same, but the copy goes on another stream, behind the kernel, so that what comes later on `stream` need not wait for
+  /// it. Not within a capture.
+  void queue_apart(Stream stream, Stream copies);
 
-  std::span<const PrintedRow> rows() const { return rows_; }
-  /// One a row, in their order; good from when queue()'s stream has been waited for until begin().
+  std::span<const PrintJob> jobs() const { return jobs_; }
+  /// One a row, in their order; good from when the copy's stream has been waited for until begin().
   std::span<const RowSums> sums() const;
   /// Of row `i`, [kSketchWidth]; empty where it has none. Good as long.
   std::span<const double> sketch(std::size_t i) const;
@@ -60,13 +55,13 @@ class PrintBatch {
 
  private:
   using Memory = std::unique_ptr<std::byte, ReleaseMemory>;
+  void queue(Stream stream, Stream copies);
   void make_room(std::size_t jobs, std::size_t sketches, std::int64_t sketch_elements);
   Memory on_device(std::size_t bytes, std::string_view what) const;
   std::size_t sketches_at() const { return capacity_ * sizeof(RowSums); }  // bytes
   Memory on_host(std::size_t bytes, std::string_view what) const;
 
   Device* device_;
-  std::vector<PrintedRow> rows_;
   std::vector<PrintJob> jobs_;
   std::int64_t sketch_elements_ = 0;  // longest row with a sketch
   std::int32_t n_sketches_ = 0;

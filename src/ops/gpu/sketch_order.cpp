@@ -10,8 +10,6 @@
 namespace greta::gpu {
 namespace {
 
-/// Entries that a kernel reads at once.
-constexpr std::size_t kAtOnce = 4;
 constexpr std::uint32_t kNegative = 0x80000000u;
 
 }  // namespace
@@ -26,13 +24,13 @@ SketchOrder sketch_order(std::int64_t elements) {
   for (std::int64_t tile = 0; tile < tiles; ++tile) {
     std::array<std::vector<std::uint32_t>, kSketchWidth> lists;
     std::size_t longest = 0;
-    for (int i = 0; i < kSketchTile; ++i) {
+    for (std::uint32_t i = 0; i < kSketchTile; ++i) {
       const SketchPlace place = sketch_place(tile * kSketchTile + i);
       std::vector<std::uint32_t>& list = lists[static_cast<std::size_t>(place.bucket)];
-      list.push_back(static_cast<std::uint32_t>(i) | (place.sign < 0 ? kNegative : 0u));
+      list.push_back(i | (place.sign < 0 ? kNegative : 0u));
       longest = std::max(longest, list.size());
     }
-    longest = (longest + kAtOnce - 1) / kAtOnce * kAtOnce;
+    longest = (longest + kSketchRound - 1) / kSketchRound * kSketchRound;
     for (std::size_t j = 0; j < longest; ++j)
       for (const std::vector<std::uint32_t>& list : lists) table.order.push_back(j < list.size() ? list[j] : kSketchTile);
     table.begin.push_back(table.begin.back() + static_cast<std::uint32_t>(longest));

@@ -138,4 +138,6 @@ inline bool all_aligned(Values... values) {
   return ((reinterpret_cast<std::uintptr_t>(values) % 16 == 0) && ...);
 }
 
+GRETA_DEVICE int least(int a, int b) { return a < b ? a : b; }
+
 }  // namespace greta::gpu::GRETA_GPU_TARGET

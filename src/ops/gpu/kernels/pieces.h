@@ -1,8 +1,6 @@
 // Sixteen bytes at a time: loads from device memory, and copies of them to shared memory that go on while others compute.
 #pragma once
 
-#include <cstring>
-
 #include "ops/gpu/portable.h"
 
 namespace greta::gpu::GRETA_GPU_TARGET {
@@ -27,22 +25,18 @@ GRETA_DEVICE Piece load_once(const std::byte* from) {
 /// 16 aligned bytes that others of the device read too.
 GRETA_DEVICE Piece load_piece(const std::byte* from) { return *reinterpret_cast<const Piece*>(from); }
 
-/// 16 aligned bytes of which those in [begin, end) count. At least one of them does: then hardware may read all, for no page or
-/// allocation ends within them.
-GRETA_DEVICE Piece load_within(const std::byte* from, [[maybe_unused]] const std::byte* begin,
-                               [[maybe_unused]] const std::byte* end) {
-#if defined(GRETA_GPU_EMULATED)
+/// 16 aligned bytes, of which those outside [begin, end) are not read and come as zeros.
+GRETA_DEVICE Piece load_within(const std::byte* from, const std::byte* begin, const std::byte* end) {
+  if (begin <= from && from + kPieceBytes <= end) return load_piece(from);
   Piece piece{};
-  const std::byte* first = from < begin ? begin : from;
-  const std::byte* last = from + kPieceBytes < end ? from + kPieceBytes : end;
-  std::memcpy(reinterpret_cast<std::byte*>(piece.word) + (first - from), first, static_cast<std::size_t>(last - first));
+  for (int i = 0; i < kPieceBytes; ++i) {
+    const std::byte* at = from + i;
+    if (begin <= at && at < end) piece.word[i / 4] |= static_cast<std::uint32_t>(*at) << (i % 4 * 8);
+  }
   return piece;
-#else
-  return load_piece(from);
-#endif
 }
 
-/// Whether copy_async() returns before its bytes are there. Where it is false there is none of the three functions below: a
+/// Whether copy_async() returns before its bytes are there. Where it is false there is none of the functions below: a
 /// kernel loads into registers, computes, and writes them to shared memory then.
 #if defined(__CUDACC__)
 inline constexpr bool kAsyncCopies = true;
@@ -50,15 +44,19 @@ inline constexpr bool kAsyncCopies = true;
 inline constexpr bool kAsyncCopies = false;
 #endif
 
-/// Starts a copy of 16 aligned bytes to shared memory; zeros, and nothing is read, where `valid` is false.
-GRETA_DEVICE void copy_async([[maybe_unused]] std::byte* shared, [[maybe_unused]] const std::byte* from,
-                             [[maybe_unused]] bool valid) {
+/// Starts a copy of 16 aligned bytes to shared memory, of which the first `bytes` are read and the others come as zeros.
+GRETA_DEVICE void copy_async_part([[maybe_unused]] std::byte* shared, [[maybe_unused]] const std::byte* from,
+                                  [[maybe_unused]] int bytes) {
 #if defined(__CUDACC__)
   asm volatile(
       "cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(static_cast<std::uint32_t>(__cvta_generic_to_shared(shared))),
-      "l"(from), "r"(valid ? 16 : 0)
+      "l"(from), "r"(bytes)
       : "memory");
 #endif
+}
+/// The same of all 16; zeros, and nothing is read, where `valid` is false.
+GRETA_DEVICE void copy_async(std::byte* shared, const std::byte* from, bool valid) {
+  copy_async_part(shared, from, valid ? kPieceBytes : 0);
 }
 /// Ends a group of copies of this thread.
 GRETA_DEVICE void commit_copies() {

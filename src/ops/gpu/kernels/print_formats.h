@@ -1,7 +1,5 @@
-// Elements of a row as fingerprints see them: their bits and their values, out of a tile in shared memory.
+// Elements of a row as fingerprints see them: their bits and their values.
 #pragma once
-
-#include <type_traits>
 
 #include "core/activation_blocks.h"
 #include "core/fingerprint_mix.h"
@@ -10,14 +8,15 @@
 namespace greta::gpu::GRETA_GPU_TARGET {
 
 // Value holds every element exactly; where exact_square is set, float64 holds its square too, so that adding it by fma is the
-// same as adding it. A tile of kSketchTile elements takes tile_words words of 32 bits. Zero bytes are zeros in every format.
+// same as adding it. Words of zero are zeros in every format.
 struct PrintF32 : PrintBinary32 {
   using Word = std::uint32_t;
   using Value = float;
   static constexpr DType dtype = DType::f32;
   static constexpr bool exact_square = true;
-  static constexpr int tile_words = kSketchTile;
-  GRETA_DEVICE static Word bits(const std::byte* tile, int i) { return reinterpret_cast<const std::uint32_t*>(tile)[i]; }
+  GRETA_DEVICE static Word bits(const std::byte* row, std::uint32_t i) {
+    return reinterpret_cast<const std::uint32_t*>(row)[i];
+  }
   GRETA_DEVICE static Value value(Word bits) { return float_of(bits); }
 };
 
@@ -26,8 +25,9 @@ struct PrintF16 : PrintBinary16 {
   using Value = float;
   static constexpr DType dtype = DType::f16;
   static constexpr bool exact_square = true;
-  static constexpr int tile_words = kSketchTile / 2;
-  GRETA_DEVICE static Word bits(const std::byte* tile, int i) { return reinterpret_cast<const std::uint16_t*>(tile)[i]; }
+  GRETA_DEVICE static Word bits(const std::byte* row, std::uint32_t i) {
+    return reinterpret_cast<const std::uint16_t*>(row)[i];
+  }
   /// Of finite elements.
   GRETA_DEVICE static Value value(Word bits) {
     const Word magnitude = bits & 0x7fffu;
@@ -42,8 +42,9 @@ struct PrintBF16 : PrintBFloat16 {
   using Value = float;
   static constexpr DType dtype = DType::bf16;
   static constexpr bool exact_square = true;
-  static constexpr int tile_words = kSketchTile / 2;
-  GRETA_DEVICE static Word bits(const std::byte* tile, int i) { return reinterpret_cast<const std::uint16_t*>(tile)[i]; }
+  GRETA_DEVICE static Word bits(const std::byte* row, std::uint32_t i) {
+    return reinterpret_cast<const std::uint16_t*>(row)[i];
+  }
   GRETA_DEVICE static Value value(Word bits) { return float_of(bits << 16); }
 };
 
@@ -52,11 +53,10 @@ struct PrintQ8F32 : PrintWidenedQ8F32 {
   using Value = double;
   static constexpr DType dtype = DType::q8_f32;
   static constexpr bool exact_square = false;
-  static constexpr int tile_words = kSketchTile / static_cast<int>(kActivationBlock) * static_cast<int>(sizeof(BlockQ8F32) / 4);
-  GRETA_DEVICE static Word bits(const std::byte* tile, int i) {
-    const BlockQ8F32& block = reinterpret_cast<const BlockQ8F32*>(tile)[i / static_cast<int>(kActivationBlock)];
-    return __builtin_bit_cast(
-        Word, static_cast<double>(block.q[i % static_cast<int>(kActivationBlock)]) * static_cast<double>(block.d));
+  GRETA_DEVICE static Word bits(const std::byte* row, std::uint32_t i) {
+    constexpr auto n = static_cast<std::uint32_t>(kActivationBlock);
+    const BlockQ8F32& block = reinterpret_cast<const BlockQ8F32*>(row)[i / n];
+    return __builtin_bit_cast(Word, static_cast<double>(block.q[i % n]) * static_cast<double>(block.d));
   }
   GRETA_DEVICE static Value value(Word bits) { return __builtin_bit_cast(double, bits); }
 };
@@ -67,23 +67,27 @@ GRETA_DEVICE typename Format::Word print_magnitude(typename Format::Word bits) {
   constexpr auto mask = static_cast<typename Format::Word>(static_cast<typename Format::Bits>(-1)) >> 1;
   return bits & mask;
 }
-template <class Format>
-GRETA_DEVICE bool print_negative(typename Format::Word bits) {
-  return print_magnitude<Format>(bits) != bits;
-}
 /// As float64, 0 where the element is not finite: adding that leaves a sum as it is, for no sum here is ever -0.
 template <class Format>
 GRETA_DEVICE double print_value(typename Format::Word bits) {
-  return print_magnitude<Format>(bits) < Format::infinity ? static_cast<double>(Format::value(bits)) : 0.0;
+  return static_cast<double>(Format::value(print_magnitude<Format>(bits) < Format::infinity ? bits : 0));
 }
 
-/// Bytes of a row of `count` elements.
-template <class Format>
-GRETA_DEVICE std::int64_t print_bytes(std::int64_t count) {
-  if constexpr (std::is_same_v<Format, PrintQ8F32>)
-    return count / kActivationBlock * static_cast<std::int64_t>(sizeof(BlockQ8F32));
-  else
-    return count * static_cast<std::int64_t>(sizeof(typename Format::Bits));
+/// Calls act(a Format) for rows of that type.
+template <class Act>
+GRETA_DEVICE void with_format(DType dtype, const Act& act) {
+  switch (dtype) {
+    case DType::f32:
+      return act(PrintF32{});
+    case DType::f16:
+      return act(PrintF16{});
+    case DType::bf16:
+      return act(PrintBF16{});
+    case DType::q8_f32:
+      return act(PrintQ8F32{});
+    default:
+      return;
+  }
 }
 
 }  // namespace greta::gpu::GRETA_GPU_TARGET

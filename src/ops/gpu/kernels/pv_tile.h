@@ -153,14 +153,13 @@ GRETA_DEVICE void fill_table(const PvArgs& args, int kv_head, std::int64_t first
     const std::int32_t masked = table.first[q];
     if (masked == 0) continue;
     const std::int32_t found = first_not_zero(table.probs[q], masked < last ? masked : last);
+    wave_barrier();  // all lanes have read what one of them writes
     if (lane_id() == 0) table.first[q] = found < last ? found : masked;
   }
   const std::int32_t most = largest_between(table.keys, 0, kQueries, 0);
   if (i == 0) table.most = most;
   block_barrier();
 }
-
-GRETA_DEVICE int least(int a, int b) { return a < b ? a : b; }
 
 /// A tile of keys on its way: values and probabilities in registers.
 template <class Tile>

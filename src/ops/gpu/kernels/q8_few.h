@@ -56,6 +56,7 @@ struct Extent {
 template <class Shape, int kOuts>
 struct SegmentCopy {
   const std::byte* row[Shape::kCopies];
+  int readable[Shape::kCopies];  // bytes from the row's beginning on; behind the last row's end nothing is read
   int row_bytes;
 
   GRETA_DEVICE SegmentCopy(const Q8Operands& p, std::int64_t first_output) : row_bytes(static_cast<int>(p.row_bytes)) {
@@ -63,6 +64,7 @@ struct SegmentCopy {
     for (int i = 0; i < Shape::kCopies; ++i) {
       const std::int64_t output = first_output + (lane_id() + i * kWave) / Shape::kPieces;
       row[i] = p.weight + (output < p.n_out ? output : p.n_out - 1) * p.row_bytes;
+      readable[i] = row_bytes + (output < p.n_out - 1 ? kPieceBytes : 0);
     }
   }
   /// Begins to copy the segment that is `begin` bytes into its rows to `stage`: output o to stage + o * kStaged, with the bytes
@@ -77,7 +79,7 @@ struct SegmentCopy {
       const std::byte* from = extent.begin - extent.offset() + at;
       std::byte* const to = stage + o * Shape::kStaged + at;
       if constexpr (kAsyncCopies)
-        copy_async(to, from, true);
+        copy_async_part(to, from, least(kPieceBytes, readable[i] - (begin - extent.offset() + at)));
       else
         *reinterpret_cast<Piece*>(to) = load_within(from, extent.begin, extent.end);
     }

@@ -1,4 +1,5 @@
 // A GPU of NVIDIA or AMD, over the runtime of its vendor.
+#include <algorithm>
 #include <array>
 #include <chrono>
 #include <string>
@@ -254,7 +255,7 @@ std::string versions() {
   return fmt::format("driver {}, runtime {}", version_text(driver), version_text(runtime));
 }
 
-/// "90a;100a" of the build, one after the other.
+/// Whether the build has kernels for the device: GRETA_GPU_ARCHITECTURES, "90a,100a", one after the other.
 bool built_for(const Properties& properties) {
   std::string_view rest = GRETA_GPU_ARCHITECTURES;
   while (!rest.empty()) {
@@ -263,6 +264,27 @@ bool built_for(const Properties& properties) {
     rest = end == std::string_view::npos ? "" : rest.substr(end + 1);
   }
   return false;
+}
+
+DeviceInfo info_of(int index) {
+  DeviceInfo info{.backend = kBackend, .index = index, .name = "", .architecture = "", .driver = versions()};
+  Properties properties{};
+  if (const Status status = GPU(GetDeviceProperties)(&properties, index); status != GPU(Success)) {
+    static_cast<void>(GPU(GetLastError)());  // or the next call would report it again
+    info.unusable = fmt::format("device {} does not tell its properties: {}", index, GPU(GetErrorString)(status));
+    return info;
+  }
+  info.name = properties.name;
+  info.architecture = architecture_of(properties);
+  info.memory = properties.totalGlobalMem;
+  info.wave = properties.warpSize;
+  info.multiprocessors = properties.multiProcessorCount;
+  if (!built_for(properties) || info.wave != kBuiltWave)
+    info.unusable = fmt::format(
+        "device {} ({}) is a {} with waves of {} lanes; this build has kernels for {} with waves of {}; configure with its "
+        "architecture (docs/mi300x.md)",
+        index, info.name, info.architecture, info.wave, GRETA_GPU_ARCHITECTURES, kBuiltWave);
+  return info;
 }
 
 std::string why_not(Status status) {
@@ -285,21 +307,9 @@ std::vector<DeviceInfo> devices(std::string& why) {
   }
   if (n == 0) why = why_not(GPU(ErrorNoDevice));
   std::vector<DeviceInfo> found;
-  for (int index = 0; index < n; ++index) {
-    Properties properties{};
-    if (const Status status = GPU(GetDeviceProperties)(&properties, index); status != GPU(Success)) {
-      why = fmt::format("device {}: {}", index, GPU(GetErrorString)(status));
-      return {};
-    }
-    found.push_back({.backend = kBackend,
-                     .index = index,
-                     .name = properties.name,
-                     .architecture = architecture_of(properties),
-                     .driver = versions(),
-                     .memory = properties.totalGlobalMem,
-                     .wave = properties.warpSize,
-                     .multiprocessors = properties.multiProcessorCount});
-  }
+  for (int index = 0; index < n; ++index) found.push_back(info_of(index));
+  const auto usable = [](const DeviceInfo& info) { return info.unusable.empty(); };
+  if (n > 0 && std::none_of(found.begin(), found.end(), usable)) why = found.front().unusable;
   return found;
 }
 
@@ -308,13 +318,7 @@ std::unique_ptr<Device> open(int index) {
   const std::vector<DeviceInfo> found = devices(why);
   if (index < 0 || index >= static_cast<int>(found.size())) fail("backend '{}' has no device {}: {}", kBackend, index, why);
   const DeviceInfo& info = found[static_cast<std::size_t>(index)];
-  Properties properties{};
-  static_cast<void>(GPU(GetDeviceProperties)(&properties, index));
-  if (!built_for(properties) || info.wave != kBuiltWave)
-    fail(
-        "{} device {} ({}) is a {} with waves of {} lanes; this build has kernels for {} with waves of {}; configure with its "
-        "architecture (docs/mi300x.md)",
-        kBackend, index, info.name, info.architecture, info.wave, GRETA_GPU_ARCHITECTURES, kBuiltWave);
+  if (!info.unusable.empty()) fail("backend '{}': {}", kBackend, info.unusable);
   return std::make_unique<VendorDevice>(info);
 }
 
