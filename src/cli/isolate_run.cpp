@@ -183,7 +183,9 @@ isolate::RunInfo run_info(const Setup& setup, const Program& program, const std:
   info.command = command_line(program.arguments, {"--out"}, {"--json"});
   info.analyze_command = fmt::format("greta analyze --dir {} --out {}", shell_quoted(run_dir),
                                      shell_quoted(setup.experiment.id + "_analysis.txt"));
-  info.next_base = command_line(program.arguments, {"--layers", "--stages", "--plan", "--out"}, {"--json", "--git-bisect"});
+  info.next_base = command_line(program.arguments, {"--layers", "--stages", "--out"}, {"--json", "--git-bisect"});
+  info.next_other_plan =
+      command_line(program.arguments, {"--layers", "--stages", "--plan", "--out"}, {"--json", "--git-bisect"});
   info.next_builtin = "greta isolate --model " + shell_quoted(info.model_path);
   info.run_dir = run_dir;
   return info;

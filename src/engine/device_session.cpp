@@ -98,6 +98,9 @@ DeviceSession::DeviceSession(const Model& model, gpu::DeviceModel& device, Plan 
     if (h != nullptr) on.release_host(h);
   });
   draw_host_ = device_.allocate_host(kDrawBytes, "the drawn token");
+  logits_host_ = std::shared_ptr<std::byte>(
+      device_.allocate_host(static_cast<std::size_t>(model.config.vocab_size) * sizeof(float), "a row of logits"),
+      [&on = device_](std::byte* memory) { on.release_host(memory); });
 }
 
 void DeviceSession::check(const Batch& batch) const {
@@ -127,12 +130,15 @@ void DeviceSession::check(const Batch& batch) const {
 
 TensorView DeviceSession::fetch(TensorView logits, const Batch& batch, std::vector<RowId>& rows) {
   for (const std::int32_t r : batch.logit_rows) rows.push_back(batch.rows[static_cast<std::size_t>(r)]);
-  const std::int64_t vocab = model_.config.vocab_size;
-  logits_.resize(static_cast<std::size_t>(logits.n_rows * vocab));
-  const auto row = static_cast<std::size_t>(vocab) * sizeof(float);
+  const auto row = static_cast<std::size_t>(model_.config.vocab_size) * sizeof(float);
+  std::byte* to = logits_host_.get();
+  if (logits.n_rows > 1) {
+    many_logits_.resize(static_cast<std::size_t>(logits.n_rows) * row);
+    to = many_logits_.data();
+  }
   for (std::int64_t r = 0; r < logits.n_rows; ++r)
-    device_.download(logits_.data() + r * vocab, logits.row(r), row, device_.stream());
-  logits.data = reinterpret_cast<std::byte*>(logits_.data());
+    device_.download(to + static_cast<std::size_t>(r) * row, logits.row(r), row, device_.stream());
+  logits.data = to;
   logits.row_stride = static_cast<std::int64_t>(row);
   logits.extents = {};
   logits.rows = rows;

@@ -118,8 +118,9 @@ class DeviceSession {
   std::vector<std::int32_t> schedule_;
   std::map<Shape, Captured> graphs_;
   int replays_ = 0;
-  std::vector<float> logits_;  // on the host
-  SamplerOptions sampling_;    // of the graphs that draw
+  std::shared_ptr<std::byte> logits_host_;  // one row, page-locked
+  std::vector<std::byte> many_logits_;      // more of them
+  SamplerOptions sampling_;                 // of the graphs that draw
   /// The random number (8 bytes), then the id; device memory also has the kernel's scratch.
   std::byte* draw_device_ = nullptr;
   std::byte* draw_host_ = nullptr;

@@ -24,13 +24,28 @@ std::string compared_stages(const Outcome& outcome) {
   return fmt::format("{}", fmt::join(names, ","));
 }
 
-/// A divergence is looked at in its own layer; one that plan float64 shows too is no rounding.
-std::string after_divergence(const Outcome& outcome, const std::string& base) {
-  std::string command = base;
+/// The plan that judges rounding, of those that both arms' backends have: no GPU computes in float64.
+std::string_view judging_plan(const Outcome& outcome) {
+  const auto on_cpu = [](const ArmOutcome& arm) { return arm.backend.empty() || arm.backend == "cpu"; };
+  return on_cpu(outcome.a) && on_cpu(outcome.b) ? "float64" : "reference";
+}
+
+std::string base_of(const Outcome& outcome) { return outcome.run.next_base.empty() ? "greta isolate" : outcome.run.next_base; }
+
+/// The command with `options` in the judging plan; in its own where that is it, or where the arms are not ours to run.
+std::string in_judging_plan(const Outcome& outcome, const std::string& options) {
+  const std::string_view plan = judging_plan(outcome);
+  if (outcome.run.source != Source::isolate || outcome.b.plan == plan) return base_of(outcome) + options;
+  const std::string& base = outcome.run.next_other_plan;
+  return fmt::format("{}{} --plan {}", base.empty() ? base_of(outcome) : base, options, plan);
+}
+
+/// A divergence is looked at in its own layer; one that the judging plan shows too is no rounding.
+std::string after_divergence(const Outcome& outcome) {
   const Mismatch* first = headline(outcome);
-  if (first != nullptr && !once_per_token(first->stage)) command += fmt::format(" --layers {}", first->layer);
-  if (outcome.run.source == Source::isolate && outcome.b.plan != "float64") command += " --plan float64";
-  return command == base ? base + " --sample 1000000" : command;
+  const bool in_layer = first != nullptr && !once_per_token(first->stage);
+  const std::string command = in_judging_plan(outcome, in_layer ? fmt::format(" --layers {}", first->layer) : "");
+  return command == base_of(outcome) ? command + " --sample 1000000" : command;
 }
 
 /// `base` without a mode of its own.
@@ -58,7 +73,7 @@ std::string after_instability(const Outcome& outcome) {
 }  // namespace
 
 std::string next_command(const Outcome& outcome) {
-  const std::string base = outcome.run.next_base.empty() ? "greta isolate" : outcome.run.next_base;
+  const std::string base = base_of(outcome);
   const bool ours = outcome.run.source == Source::isolate;
   switch (outcome.judgement.reason) {
     case Reason::bit_equal:
@@ -67,13 +82,13 @@ std::string next_command(const Outcome& outcome) {
     case Reason::above_threshold:
     case Reason::beyond_bound:
     case Reason::nan_in_b:
-      return after_divergence(outcome, base);
+      return after_divergence(outcome);
     case Reason::nondeterministic:
       return after_instability(outcome);
     case Reason::as_designed:
       return ours ? without_mode(base) + " --exp E1" : base;
     case Reason::below_threshold:
-      return ours && outcome.b.plan != "float64" ? base + " --plan float64" : base;
+      return in_judging_plan(outcome, "");
     case Reason::misaligned:
     case Reason::missing_operands:
     case Reason::weights_differ:

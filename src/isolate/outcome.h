@@ -41,8 +41,9 @@ struct RunInfo {
   /// Command lines, arguments quoted, that reproduce this run and that rebuild its table from the JSONL: without --out where
   /// that names the run's own directory, which would be refused as in use.
   std::string command, analyze_command;
-  /// `command` without --layers --stages --plan --out --json: verdicts append to it what to run next.
-  std::string next_base;
+  /// `command` without --layers --stages --out --json: verdicts append to it what to run next. And without --plan, for those
+  /// that ask for another one; empty: as next_base.
+  std::string next_base, next_other_plan;
   std::string next_builtin;           // the same with the built-in prompts, where the ones given are too short
   std::string run_dir;                // where artefacts lie, for "Source:" lines; empty: none
   std::vector<std::string> notes;     // printed as they are: a cut prompt, defaults chosen

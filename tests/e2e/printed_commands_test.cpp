@@ -74,6 +74,29 @@ TEST(PrintedCommands, AfterAOneTokenPromptTheNextOneRuns) {
   EXPECT_EQ(in_a_shell(next, at).exit_code, 0) << next;
 }
 
+// No GPU computes in float64, and a plan that is asked for is part of the run.
+TEST(PrintedCommands, AfterARunOnAGpuTheNextOneRuns) {
+  const TemporaryDirectory folder;
+  const fs::path& at = folder.path();
+  ASSERT_EQ(greta({"models", "synth", "--shape", "tiny", "--layers", "1", "--seed", "1", "--out", at / "m.gguf"}).exit_code, 0);
+  const auto next_of = [&](std::vector<std::string> arguments, int exit_code) {
+    arguments.insert(arguments.begin(), {"isolate", "m.gguf", "--backend", "emulated", "--prompt", "The cat"});
+    const CommandResult run = greta(arguments, {}, at);
+    EXPECT_EQ(run.exit_code, exit_code) << run.err;
+    const std::string next = run.err.substr(run.err.find("next        ") + 12);
+    return next.substr(0, next.find('\n'));
+  };
+  const std::string diverged = next_of({"--plan", "invariant", "--fault", "b3_41"}, 1);
+  EXPECT_THAT(diverged, HasSubstr(" --plan reference"));
+  EXPECT_EQ(diverged.find("--plan"), diverged.rfind("--plan")) << diverged;
+  const CommandResult after = in_a_shell(diverged, at);
+  EXPECT_EQ(after.exit_code, 1) << diverged << "\n" << after.err;
+  EXPECT_THAT(after.err, HasSubstr("DIVERGED"));
+  const std::string agreed = next_of({"--plan", "reference"}, 0);
+  EXPECT_THAT(agreed, HasSubstr("--plan reference"));
+  EXPECT_EQ(in_a_shell(agreed, at).exit_code, 1) << agreed;
+}
+
 TEST(Misuse, IsOneReadableLine) {
   const auto expect_line = [](const CommandResult& result, const std::string& what) {
     EXPECT_EQ(result.exit_code, 2) << result.err;

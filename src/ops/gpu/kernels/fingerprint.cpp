@@ -16,11 +16,12 @@ constexpr std::int64_t kManyJobs = 1536;
 
 GRETA_DEVICE std::uint32_t length(const PrintJob& job) { return static_cast<std::uint32_t>(job.count); }
 
-// Few rows. A block's waves have roles: some bring the row tile by tile, hash it and leave it as float64 in shared memory; two
+// Few rows. A block's waves have roles: most bring the row tile by tile, hash it and leave it as float64 in shared memory; some
 // have a bucket a thread; one has the chains, one of the 24 sums a thread.
 
-constexpr int kChainThreads = kWave, kBringers = 128;
+constexpr int kChainThreads = kWave, kBringers = 256;
 constexpr int kFewThreads = kChainThreads + kSketchWidth + kBringers;
+static_assert((kFewThreads / kWave + 3) / 4 == (kChainThreads + kSketchWidth) / kWave);  // every fourth wave brings nothing
 static_assert(kBringers % kWave == 0 && kSketchWidth % kWave == 0 && 3 * kPrintLanes <= kWave);
 constexpr int kShare = static_cast<int>(kSketchTile) / kBringers;  // elements of a tile that a thread brings
 
@@ -69,15 +70,18 @@ class Bringer {
 template <class Format>
 GRETA_DEVICE void print_row(const FingerprintArgs& args, const PrintJob& job, RowSums& out) {
   auto& shared = *reinterpret_cast<FewShared*>(shared_memory());
-  const int bucket_thread = thread_id() - kChainThreads, bringer_thread = bucket_thread - kSketchWidth;
-  const bool brings = bringer_thread >= 0, sums = bucket_thread < 0, sketches = !brings && !sums && job.sketch >= 0;
+  // Waves 0, 4, 8 ... share a part of the multiprocessor, which is left to the chains: the buckets' waves have little to do.
+  const int wave = wave_id(), quarter = wave / 4;
+  const bool brings = wave % 4 != 0, sums = wave == 0, sketches = !brings && !sums && job.sketch >= 0;
+  const int bucket_thread = (quarter - 1) * kWave + lane_id();
+  const int bringer_thread = brings ? (wave - 1 - quarter) * kWave + lane_id() : -1;
   const int lane = thread_id() % kPrintLanes, which = thread_id() / kPrintLanes;  // of the chains
   Bringer<Format> bringer(brings ? static_cast<std::uint32_t>(bringer_thread) : 0u);
   Bucket bucket;
   OneSum<Format> sum(which <= static_cast<int>(SumOf::magnitudes) ? static_cast<SumOf>(which) : SumOf::values);
   if (brings) bringer.read(job);
   if (sketches && job.count > 0) bucket.begin(args, length(job), bucket_thread);
-  if (bucket_thread == 0) shared.tiles[0][kSketchTile] = shared.tiles[1][kSketchTile] = 0;
+  if (thread_id() == 0) shared.tiles[0][kSketchTile] = shared.tiles[1][kSketchTile] = 0;
 
   int turn = 0;
   for (std::int64_t base = 0; base < job.count; base += kSketchTile, turn ^= 1) {
@@ -110,7 +114,7 @@ GRETA_DEVICE void print_row(const FingerprintArgs& args, const PrintJob& job, Ro
 }
 
 /// A block a row. The last rows, of which the logits are the longest, come first.
-GRETA_KERNEL_OF(kFewThreads, 2) few_rows(FingerprintArgs args) {
+GRETA_KERNEL_OF(kFewThreads, 1) few_rows(FingerprintArgs args) {
   const std::int64_t at = args.n_jobs - 1 - block_x();
   const PrintJob job = args.jobs[at];
   with_format(job.dtype, [&](auto format) { print_row<decltype(format)>(args, job, args.sums[at]); });

@@ -29,6 +29,7 @@ GRETA_DEVICE Piece load_piece(const std::byte* from) { return *reinterpret_cast<
 GRETA_DEVICE Piece load_within(const std::byte* from, const std::byte* begin, const std::byte* end) {
   if (begin <= from && from + kPieceBytes <= end) return load_piece(from);
   Piece piece{};
+  GRETA_UNROLL_BY(1)
   for (int i = 0; i < kPieceBytes; ++i) {
     const std::byte* at = from + i;
     if (begin <= at && at < end) piece.word[i / 4] |= static_cast<std::uint32_t>(*at) << (i % 4 * 8);
@@ -44,19 +45,15 @@ inline constexpr bool kAsyncCopies = true;
 inline constexpr bool kAsyncCopies = false;
 #endif
 
-/// Starts a copy of 16 aligned bytes to shared memory, of which the first `bytes` are read and the others come as zeros.
-GRETA_DEVICE void copy_async_part([[maybe_unused]] std::byte* shared, [[maybe_unused]] const std::byte* from,
-                                  [[maybe_unused]] int bytes) {
+/// Starts a copy of 16 aligned bytes to shared memory; zeros, and nothing is read, where `valid` is false.
+GRETA_DEVICE void copy_async([[maybe_unused]] std::byte* shared, [[maybe_unused]] const std::byte* from,
+                             [[maybe_unused]] bool valid) {
 #if defined(__CUDACC__)
   asm volatile(
       "cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(static_cast<std::uint32_t>(__cvta_generic_to_shared(shared))),
-      "l"(from), "r"(bytes)
+      "l"(from), "r"(valid ? 16 : 0)
       : "memory");
 #endif
-}
-/// The same of all 16; zeros, and nothing is read, where `valid` is false.
-GRETA_DEVICE void copy_async(std::byte* shared, const std::byte* from, bool valid) {
-  copy_async_part(shared, from, valid ? kPieceBytes : 0);
 }
 /// Ends a group of copies of this thread.
 GRETA_DEVICE void commit_copies() {

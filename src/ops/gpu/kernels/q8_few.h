@@ -78,8 +78,8 @@ struct SegmentCopy {
       if (o >= kOuts || at >= extent.offset() + bytes) continue;
       const std::byte* from = extent.begin - extent.offset() + at;
       std::byte* const to = stage + o * Shape::kStaged + at;
-      if constexpr (kAsyncCopies)
-        copy_async_part(to, from, least(kPieceBytes, readable[i] - (begin - extent.offset() + at)));
+      if (kAsyncCopies && readable[i] - (begin - extent.offset() + at) >= kPieceBytes)
+        copy_async(to, from, true);
       else
         *reinterpret_cast<Piece*>(to) = load_within(from, extent.begin, extent.end);
     }

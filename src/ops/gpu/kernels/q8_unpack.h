@@ -26,8 +26,8 @@ struct SliceOf {
 GRETA_DEVICE float half_at(const std::byte* p) { return half_to_float(*reinterpret_cast<const std::uint16_t*>(p)); }
 GRETA_DEVICE int byte_at(const std::byte* p) { return static_cast<int>(*p); }
 
-/// kN words from p on, which is a multiple of 4 bytes (kAligned) or of 2; then the two bytes beside them that share a word with
-/// theirs are read too.
+/// kN words from p on, which is a multiple of 4 bytes (kAligned) or of 2; then the two bytes before them, which share a word
+/// with theirs, may be read too.
 template <int kN, bool kAligned>
 GRETA_DEVICE void load_words(const std::byte* p, std::uint32_t* out) {
 #if defined(GRETA_GPU_EMULATED)
@@ -41,7 +41,10 @@ GRETA_DEVICE void load_words(const std::byte* p, std::uint32_t* out) {
     const unsigned shift = static_cast<unsigned>(address & 2) * 8;
     std::uint32_t low = words[0];
     for (int i = 0; i < kN; ++i) {
-      const std::uint32_t high = i + 1 < kN || shift != 0 ? words[i + 1] : 0;
+      // Of the last word only the half that is theirs: a tensor may end there.
+      const std::uint32_t high = i + 1 < kN   ? words[i + 1]
+                                 : shift != 0 ? *reinterpret_cast<const std::uint16_t*>(words + kN)
+                                              : 0u;
       out[i] = static_cast<std::uint32_t>((static_cast<std::uint64_t>(high) << 32 | low) >> shift);
       low = high;
     }
