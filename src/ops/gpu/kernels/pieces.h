@@ -29,7 +29,7 @@ GRETA_DEVICE Piece load_piece(const std::byte* from) { return *reinterpret_cast<
 GRETA_DEVICE Piece load_within(const std::byte* from, const std::byte* begin, const std::byte* end) {
   if (begin <= from && from + kPieceBytes <= end) return load_piece(from);
   Piece piece{};
-  GRETA_UNROLL_BY(1)
+  GRETA_UNROLL
   for (int i = 0; i < kPieceBytes; ++i) {
     const std::byte* at = from + i;
     if (begin <= at && at < end) piece.word[i / 4] |= static_cast<std::uint32_t>(*at) << (i % 4 * 8);
