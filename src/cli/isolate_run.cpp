@@ -106,6 +106,9 @@ Setup set_up(const IsolateOptions& options) {
   setup.options_a = arm_options(setup.experiment.arm_a, setup.experiment.id, bare, "--arm-a", options.arm_a);
   setup.options_b = arm_options(setup.experiment.arm_b, setup.experiment.id, bare, "--arm-b", options.arm_b);
   setup.options_b.faults.insert(setup.options_b.faults.end(), options.faults.begin(), options.faults.end());
+  ArmOptions own_b;
+  own_b.parse("--arm-b", options.arm_b);
+  setup.plan_fixed = !own_b.plan.empty();
   setup.arm_a = setup.options_a.resolve();
   setup.arm_b = setup.options_b.resolve();
 
@@ -184,6 +187,7 @@ isolate::RunInfo run_info(const Setup& setup, const Program& program, const std:
   info.analyze_command = fmt::format("greta analyze --dir {} --out {}", shell_quoted(run_dir),
                                      shell_quoted(setup.experiment.id + "_analysis.txt"));
   info.next_base = command_line(program.arguments, {"--layers", "--stages", "--out"}, {"--json", "--git-bisect"});
+  info.plan_fixed = setup.plan_fixed;
   info.next_other_plan =
       command_line(program.arguments, {"--layers", "--stages", "--plan", "--out"}, {"--json", "--git-bisect"});
   info.next_builtin = "greta isolate --model " + shell_quoted(info.model_path);

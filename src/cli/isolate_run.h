@@ -39,6 +39,7 @@ struct Setup {
   isolate::ExperimentSpec experiment;
   ArmOptions options_a, options_b;
   ArmSpec arm_a, arm_b;
+  bool plan_fixed = false;  // --arm-b names its plan
   std::shared_ptr<const Model> model_a, model_b;
   std::filesystem::path model_path, model_path_b;
 };

@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <iostream>
 #include <map>
 #include <memory>
@@ -17,6 +18,11 @@
 
 namespace greta::cli {
 namespace {
+
+std::ptrdiff_t usable(const gpu::BackendState& state) {
+  return std::count_if(state.devices.begin(), state.devices.end(),
+                       [](const gpu::DeviceInfo& device) { return device.unusable.empty(); });
+}
 
 struct Options {
   std::string plan, backend = "cpu";
@@ -65,8 +71,7 @@ void print_text(const Options& options, const RouteTable& chosen) {
                info.description);
   fmt::print("backends\n  {:<10} here\n", "cpu");
   for (const gpu::BackendState& state : gpu::backend_states())
-    fmt::print("  {:<10} {}\n", state.name,
-               state.why.empty() ? fmt::format("here, {} device(s)", state.devices.size()) : state.why);
+    fmt::print("  {:<10} {}\n", state.name, state.why.empty() ? fmt::format("here, {} device(s)", usable(state)) : state.why);
   fmt::print("  route names are the same on CUDA and HIP; nothing was run on AMD hardware yet (greta doctor says more)\n");
 }
 

@@ -32,10 +32,12 @@ std::string_view judging_plan(const Outcome& outcome) {
 
 std::string base_of(const Outcome& outcome) { return outcome.run.next_base.empty() ? "greta isolate" : outcome.run.next_base; }
 
-/// The command with `options` in the judging plan; in its own where that is it, or where the arms are not ours to run.
+/// The command with `options` in the judging plan; in its own where that is it, where it is fixed, or where the arms are not
+/// ours to run.
 std::string in_judging_plan(const Outcome& outcome, const std::string& options) {
   const std::string_view plan = judging_plan(outcome);
-  if (outcome.run.source != Source::isolate || outcome.b.plan == plan) return base_of(outcome) + options;
+  if (outcome.run.source != Source::isolate || outcome.run.plan_fixed || outcome.b.plan == plan)
+    return base_of(outcome) + options;
   const std::string& base = outcome.run.next_other_plan;
   return fmt::format("{}{} --plan {}", base.empty() ? base_of(outcome) : base, options, plan);
 }

@@ -44,6 +44,7 @@ struct RunInfo {
   /// `command` without --layers --stages --out --json: verdicts append to it what to run next. And without --plan, for those
   /// that ask for another one; empty: as next_base.
   std::string next_base, next_other_plan;
+  bool plan_fixed = false;            // arm B's own options name its plan: --plan would not change it
   std::string next_builtin;           // the same with the built-in prompts, where the ones given are too short
   std::string run_dir;                // where artefacts lie, for "Source:" lines; empty: none
   std::vector<std::string> notes;     // printed as they are: a cut prompt, defaults chosen

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <tuple>
 
@@ -129,9 +130,25 @@ TEST(EmulatedGpus, DrawTheTokensOfTheCpu) {
 
 TEST(EmulatedGpus, AnyChunkAndBatchGivesTheSameBits) {
   const TemporaryDirectory folder;
-  const CommandResult result =
-      greta({"audit", "invariance", model_of(folder, "f16"), "--backend", "emulated", "--prompt", "The king rode"});
-  EXPECT_EQ(result.exit_code, 0) << result.out << result.err;
+  const auto audit = [&, model = model_of(folder, "f16")](std::vector<std::string> more, int exit_code) {
+    std::vector<std::string> arguments{"audit",    "invariance", model,           "--backend",
+                                       "emulated", "--prompt",   "The king rode", "--json"};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    const CommandResult result = greta(arguments);
+    EXPECT_EQ(result.exit_code, exit_code) << result.out << result.err;
+    const json found = json::parse(result.out, nullptr, false);
+    EXPECT_FALSE(found.is_discarded()) << result.out << result.err;
+    std::map<std::string, json> rows;
+    for (const json& row : found["rows"]) rows[row["variant"].get<std::string>() + " " + row["value"].get<std::string>()] = row;
+    return rows;
+  };
+  auto healthy = audit({}, 0);
+  EXPECT_EQ(healthy["path op by op"]["calls"], "own");  // what stays on the device, and what does not
+  EXPECT_EQ(healthy["batch 8"]["differing"], 0);
+  // A fault takes the observed path; the base does not, and repeats of its calls are repeats all the same.
+  auto faulty = audit({"--fault", "position-broadcast@prefill:layer=1"}, 1);
+  EXPECT_EQ(faulty["chunk all"]["calls"], "as base");
+  EXPECT_GT(faulty["chunk 3"]["differing"].get<int>(), 0);
 }
 
 TEST(EmulatedGpus, TwoBuildsAreCompared) {

@@ -87,8 +87,7 @@ class Fingerprints : public DeviceTest {
                                               .sums = sums.get(),
                                               .sketches = buckets.get(),
                                               .sketch_order = order.get(),
-                                              .sketch_begin = begin.get(),
-                                              .sketch_elements = table.elements});
+                                              .sketch_begin = begin.get()});
     const std::vector<RowSums> found = sums.download();
     const std::vector<double> all_buckets = buckets.download();
     std::vector<Printed> printed;
@@ -142,7 +141,14 @@ TEST_P(Fingerprints, OfZerosAndOfNothingFinite) {
   expect_all(rows);
 }
 
-// Enough jobs for the kernel that takes 4 rows a block: alike, and of mixed types, lengths and wishes, the last group not full.
+/// Rows around the length from which a block hashes one together: neighbours, alone, with and without a sketch.
+void add_long_rows(std::vector<Row>& rows, std::size_t at) {
+  for (const auto& [step, count] : {std::pair{0, 16'385}, {1, 20'000}, {2, 16'384}, {9, 17'000}})
+    rows[at + static_cast<std::size_t>(step)] =
+        row_of(step == 1 ? DType::bf16 : DType::f32, count, Odd::everything, static_cast<std::uint64_t>(count), step != 0);
+}
+
+// Enough jobs for the kernel of many rows: alike, and of mixed types, lengths and wishes, long ones, the last group not full.
 TEST_P(Fingerprints, OfManyRowsAreTheSame) {
   std::vector<Row> rows;
   for (std::uint64_t i = 0; i < 1602; ++i) {
@@ -152,6 +158,8 @@ TEST_P(Fingerprints, OfManyRowsAreTheSame) {
       rows.push_back(row_of(kTypes[i * i % 11 % 4], i % 80 == 8 ? 4099 : static_cast<std::int64_t>(i % 37), Odd::everything, i,
                             i % 3 != 0));
   }
+  add_long_rows(rows, 320);
+  rows.back() = row_of(DType::f32, 33'000, Odd::everything, 7);
   expect_all(rows, 1);
 }
 
@@ -181,6 +189,7 @@ TEST_P(Fingerprints, DoNotDependOnTheOrderOfThreads) {
     expect_all(rows);
     while (rows.size() < 1540)
       rows.push_back(row_of(DType::f16, static_cast<std::int64_t>(rows.size() % 3), Odd::everything, 42));
+    add_long_rows(rows, 160);
     expect_all(rows);
   }
 }

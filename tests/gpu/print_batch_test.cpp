@@ -103,6 +103,26 @@ TEST_P(PrintBatches, AreReplayedFromAGraphWithOtherJobs) {
   EXPECT_NE(batch.generation(), generation);
 }
 
+// Sums come on the other stream, late: only who waits for that one has them.
+TEST_P(PrintBatches, MayComeOnAnotherStream) {
+  const std::vector<std::byte> first = odd_row(DType::f32, 500, Odd::everything, 1);
+  const DeviceArray<std::byte> row(device(), first);
+  PrintBatch batch(device());
+  device().jitter(1);
+  batch.begin();
+  batch.add({Stage::q, 0, {}}, row.get(), DType::f32, 500, true);
+  batch.commit(stream());
+  batch.queue_apart(stream(), device().side_stream());
+  device().fill(row.bytes(), 0, first.size(), stream());  // behind the kernel, not behind the copy
+  device().synchronize(stream());
+  if (emulated()) {
+    EXPECT_NE(batch.sums()[0].hash, row_hash(first.data(), DType::f32, 500));
+  }
+  device().synchronize(device().side_stream());
+  device().jitter(0);
+  expect_equal(finished(batch, 0, first, DType::f32, 500), fingerprint(first.data(), DType::f32, 500, {}));
+}
+
 TEST_P(PrintBatches, MayBeEmptyAndRefuseWhatTheyCannotPrint) {
   PrintBatch batch(device());
   batch.begin();

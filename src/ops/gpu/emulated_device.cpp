@@ -125,15 +125,11 @@ class EmulatedDevice final : public Device {
   void upload(std::byte* to, const void* from_host, std::size_t bytes, Stream stream) override {
     check(to, bytes, "upload");
     EmulatedQueue& at = queue(stream);
-    auto work = [=] { std::memcpy(to, from_host, bytes); };
-    if (copies_late_ && !at.capturing() && is_locked(static_cast<const std::byte*>(from_host)))
-      at.run_late(work);
-    else
-      at.run(work);
+    run_copy(at, from_host, [=] { std::memcpy(to, from_host, bytes); });
   }
   void download(void* to_host, const std::byte* from, std::size_t bytes, Stream stream) override {
     check(from, bytes, "download");
-    queue(stream).run([=] { std::memcpy(to_host, from, bytes); });
+    run_copy(queue(stream), to_host, [=] { std::memcpy(to_host, from, bytes); });
   }
   void copy(std::byte* to, const std::byte* from, std::size_t bytes, Stream stream) override {
     check(from, bytes, "copy");
@@ -197,6 +193,13 @@ class EmulatedDevice final : public Device {
 
   void finish_all() const {
     for (EmulatedQueue& each : queues_) each.finish();
+  }
+  /// A copy from or to memory of the host, late where it may be.
+  void run_copy(EmulatedQueue& at, const void* host, std::function<void()> work) {
+    if (copies_late_ && !at.capturing() && is_locked(static_cast<const std::byte*>(host)))
+      at.run_late(std::move(work));
+    else
+      at.run(std::move(work));
   }
   bool is_locked(const std::byte* memory) const {
     const auto after = locked_.upper_bound(memory);

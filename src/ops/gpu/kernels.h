@@ -210,11 +210,10 @@ struct FingerprintArgs {
   RowSums* sums = nullptr;     // [n_jobs], written whole; the same bits as on the CPU
   double* sketches = nullptr;  // [kSketchWidth] a job that wants one, likewise
   /// sketch_order.h makes both. Entry j of bucket b in tile t is at (sketch_begin[t] + j) * kSketchWidth + b: the element's
-  /// index within its tile, ascending, kSketchTile where the bucket has no more; the top bit is set where the sign is -1. Null
-  /// where no job wants a sketch.
+  /// index within its tile, ascending, kSketchTile where the bucket has no more; the top bit is set where the sign is -1. It
+  /// covers every job that wants a sketch; null where none does.
   const std::uint32_t* sketch_order = nullptr;
   const std::uint32_t* sketch_begin = nullptr;  // [tiles + 1], entries of a bucket; multiples of kSketchRound
-  std::int64_t sketch_elements = 0;             // at least the count of every job that wants a sketch
 };
 
 /// The kernels of one target.

@@ -91,8 +91,7 @@ void PrintBatch::queue(Stream stream, Stream copies) {
                                           .sums = reinterpret_cast<RowSums*>(device_sums_.get()),
                                           .sketches = reinterpret_cast<double*>(device_sums_.get() + sketches_at()),
                                           .sketch_order = reinterpret_cast<const std::uint32_t*>(order_.get()),
-                                          .sketch_begin = reinterpret_cast<const std::uint32_t*>(order_begin_.get()),
-                                          .sketch_elements = table_elements_});
+                                          .sketch_begin = reinterpret_cast<const std::uint32_t*>(order_begin_.get())});
   if (copies != stream) device_->order(stream, copies);
   // One copy where it is not mostly gaps: sums and sketches lie in one piece.
   const std::size_t sums = jobs_.size() * sizeof(RowSums);

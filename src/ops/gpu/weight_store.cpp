@@ -13,7 +13,7 @@ namespace {
 
 /// Bytes of one of the two page-locked buffers of an upload.
 constexpr std::size_t kPiece = std::size_t{16} << 20;
-/// Bytes that kernels may read beyond a matrix, in whole vectors.
+/// Bytes left free behind a matrix; no kernel here reads them.
 constexpr std::size_t kSlack = 256;
 
 std::size_t size_of(const WeightView& weight) { return static_cast<std::size_t>(weight.size()); }

@@ -37,8 +37,8 @@ GRETA_DEVICE Piece load_within(const std::byte* from, const std::byte* begin, co
   return piece;
 }
 
-/// Whether copy_async() returns before its bytes are there. Where it is false there is none of the functions below: a
-/// kernel loads into registers, computes, and writes them to shared memory then.
+/// Whether copy_async() returns before its bytes are there. Where it is false the functions below do nothing and are not
+/// called: a kernel loads into registers, computes, and writes them to shared memory then.
 #if defined(__CUDACC__)
 inline constexpr bool kAsyncCopies = true;
 #else

@@ -12,7 +12,6 @@ namespace greta::gpu::GRETA_GPU_TARGET {
 struct PrintF32 : PrintBinary32 {
   using Word = std::uint32_t;
   using Value = float;
-  static constexpr DType dtype = DType::f32;
   static constexpr bool exact_square = true;
   GRETA_DEVICE static Word bits(const std::byte* row, std::uint32_t i) {
     return reinterpret_cast<const std::uint32_t*>(row)[i];
@@ -23,7 +22,6 @@ struct PrintF32 : PrintBinary32 {
 struct PrintF16 : PrintBinary16 {
   using Word = std::uint32_t;
   using Value = float;
-  static constexpr DType dtype = DType::f16;
   static constexpr bool exact_square = true;
   GRETA_DEVICE static Word bits(const std::byte* row, std::uint32_t i) {
     return reinterpret_cast<const std::uint16_t*>(row)[i];
@@ -40,7 +38,6 @@ struct PrintF16 : PrintBinary16 {
 struct PrintBF16 : PrintBFloat16 {
   using Word = std::uint32_t;
   using Value = float;
-  static constexpr DType dtype = DType::bf16;
   static constexpr bool exact_square = true;
   GRETA_DEVICE static Word bits(const std::byte* row, std::uint32_t i) {
     return reinterpret_cast<const std::uint16_t*>(row)[i];
@@ -51,7 +48,6 @@ struct PrintBF16 : PrintBFloat16 {
 struct PrintQ8F32 : PrintWidenedQ8F32 {
   using Word = std::uint64_t;
   using Value = double;
-  static constexpr DType dtype = DType::q8_f32;
   static constexpr bool exact_square = false;
   GRETA_DEVICE static Word bits(const std::byte* row, std::uint32_t i) {
     constexpr auto n = static_cast<std::uint32_t>(kActivationBlock);

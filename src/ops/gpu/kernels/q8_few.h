@@ -78,10 +78,13 @@ struct SegmentCopy {
       if (o >= kOuts || at >= extent.offset() + bytes) continue;
       const std::byte* from = extent.begin - extent.offset() + at;
       std::byte* const to = stage + o * Shape::kStaged + at;
-      if (kAsyncCopies && readable[i] - (begin - extent.offset() + at) >= kPieceBytes)
-        copy_async(to, from, true);
-      else
-        *reinterpret_cast<Piece*>(to) = load_within(from, extent.begin, extent.end);
+      if constexpr (kAsyncCopies) {
+        if (readable[i] - (begin - extent.offset() + at) >= kPieceBytes) {
+          copy_async(to, from, true);
+          continue;
+        }
+      }
+      *reinterpret_cast<Piece*>(to) = load_within(from, extent.begin, extent.end);
     }
   }
 };
