@@ -58,9 +58,9 @@ std::string resolve_backend(std::string_view asked, int device) {
     std::string why;
     for (const auto& state : states) {
       if (state.name == "emulated" || device >= static_cast<int>(state.devices.size())) continue;
-      const std::string& unusable = state.devices[static_cast<std::size_t>(device)].unusable;
-      if (unusable.empty()) return state.name;
-      why = fmt::format("backend {}: {}", state.name, unusable);
+      const gpu::DeviceInfo& found = state.devices[static_cast<std::size_t>(device)];
+      if (found.usable()) return state.name;
+      why = fmt::format("backend {}: {}", state.name, found.unusable);
     }
     if (device != 0 && !why.empty()) fail("{}; the cpu backend has device 0 only", why);
     if (device != 0) fail("device {}: no GPU backend has such a device here, and the cpu backend has device 0 only", device);

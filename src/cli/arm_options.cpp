@@ -68,6 +68,12 @@ void ArmOptions::set(std::string_view where, std::string_view key, std::string_v
   }
 }
 
+ArmOptions parsed_arm(std::string_view where, std::string_view text) {
+  ArmOptions options;
+  options.parse(where, text);
+  return options;
+}
+
 void ArmOptions::parse(std::string_view where, std::string_view text) {
   while (!text.empty()) {
     const std::size_t comma = text.find(',');

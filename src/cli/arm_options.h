@@ -40,6 +40,9 @@ struct ArmOptions {
   std::string text() const;
 };
 
+/// What an arm's option says, which `where` names in errors: `key=value,key=value`. Throws Error.
+ArmOptions parsed_arm(std::string_view where, std::string_view text);
+
 /// Threads that a run uses where none are asked for: the cores this process may use.
 int default_threads();
 /// The best instruction set of this machine.

@@ -52,7 +52,7 @@ Json backends() {
                                   {"wave", device.wave},
                                   {"multiprocessors", device.multiprocessors},
                                   {"driver", device.driver}});
-      if (!device.unusable.empty()) entry["devices"].back()["unusable"] = device.unusable;
+      if (!device.usable()) entry["devices"].back()["unusable"] = device.unusable;
     }
     list.push_back(entry);
   }

@@ -72,9 +72,7 @@ ArmOptions arm_options(const std::map<std::string, std::string>& from_experiment
   ArmOptions options;
   for (const auto& [key, value] : from_experiment) options.set("experiment " + experiment_id, key, value);
   options.merge(bare);
-  ArmOptions own;
-  own.parse(flag, text);
-  options.merge(own);
+  options.merge(parsed_arm(flag, text));
   return options;
 }
 
@@ -106,9 +104,7 @@ Setup set_up(const IsolateOptions& options) {
   setup.options_a = arm_options(setup.experiment.arm_a, setup.experiment.id, bare, "--arm-a", options.arm_a);
   setup.options_b = arm_options(setup.experiment.arm_b, setup.experiment.id, bare, "--arm-b", options.arm_b);
   setup.options_b.faults.insert(setup.options_b.faults.end(), options.faults.begin(), options.faults.end());
-  ArmOptions own_b;
-  own_b.parse("--arm-b", options.arm_b);
-  setup.plan_fixed = !own_b.plan.empty();
+  setup.plan_fixed = !parsed_arm("--arm-b", options.arm_b).plan.empty();
   setup.arm_a = setup.options_a.resolve();
   setup.arm_b = setup.options_b.resolve();
 

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <functional>
 #include <iostream>
 #include <map>
 #include <memory>
@@ -18,11 +19,6 @@
 
 namespace greta::cli {
 namespace {
-
-std::ptrdiff_t usable(const gpu::BackendState& state) {
-  return std::count_if(state.devices.begin(), state.devices.end(),
-                       [](const gpu::DeviceInfo& device) { return device.unusable.empty(); });
-}
 
 struct Options {
   std::string plan, backend = "cpu";
@@ -71,7 +67,10 @@ void print_text(const Options& options, const RouteTable& chosen) {
                info.description);
   fmt::print("backends\n  {:<10} here\n", "cpu");
   for (const gpu::BackendState& state : gpu::backend_states())
-    fmt::print("  {:<10} {}\n", state.name, state.why.empty() ? fmt::format("here, {} device(s)", usable(state)) : state.why);
+    fmt::print("  {:<10} {}\n", state.name,
+               state.why.empty() ? fmt::format("here, {} device(s)", std::count_if(state.devices.begin(), state.devices.end(),
+                                                                                   std::mem_fn(&gpu::DeviceInfo::usable)))
+                                 : state.why);
   fmt::print("  route names are the same on CUDA and HIP; nothing was run on AMD hardware yet (greta doctor says more)\n");
 }
 

@@ -45,12 +45,6 @@ class Scratch {
   fs::path path_;
 };
 
-ArmOptions parsed(std::string_view where, const std::string& text) {
-  ArmOptions options;
-  options.parse(where, text);
-  return options;
-}
-
 /// The arguments of the child's `isolate`: ours, with `arm` as its arm `which` and, without faults, as the other one.
 std::vector<std::string> arguments_for(const Program& program, const fs::path& binary, ArmOptions arm, char which,
                                        const fs::path& out) {
@@ -111,13 +105,13 @@ bool same_file(const ArmOptions& a, const ArmOptions& b) {
 }  // namespace
 
 bool names_a_build(const IsolateOptions& options) {
-  return !parsed("--arm-a", options.arm_a).binary.empty() || !parsed("--arm-b", options.arm_b).binary.empty();
+  return !parsed_arm("--arm-a", options.arm_a).binary.empty() || !parsed_arm("--arm-b", options.arm_b).binary.empty();
 }
 
 int isolate_two_builds(const IsolateOptions& options, const Program& program) {
   const auto language = report::language_from_name(options.lang);
   if (!language) fail("--lang {} is not known; use es, en or both", quote(options.lang));
-  ArmOptions a = parsed("--arm-a", options.arm_a), b = parsed("--arm-b", options.arm_b);
+  ArmOptions a = parsed_arm("--arm-a", options.arm_a), b = parsed_arm("--arm-b", options.arm_b);
   b.faults.insert(b.faults.end(), options.faults.begin(), options.faults.end());
   if (options.exp == "E0" || options.exp == "as_designed")
     fail("--exp {}: two builds are compared aligned (E1); mode E0 is measured, never judged", options.exp);

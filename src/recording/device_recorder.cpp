@@ -124,11 +124,12 @@ void DeviceRecorder::fetch_slices(Group& group) {
 void DeviceRecorder::queue(Group& group) {
   const gpu::Stream stream = device_.stream();
   if (mode_ != Mode::captured) group.batch.commit(stream);
-  if (mode_ == Mode::layer_by_layer)
-    group.batch.queue_apart(stream, device_.side_stream());
-  else if (mode_ != Mode::replayed)
+  if (mode_ == Mode::layer_by_layer) {
+    group.batch.queue(stream, device_.side_stream());
+    fetch_slices(group);
+  } else if (mode_ != Mode::replayed) {
     group.batch.queue(stream);
-  if (mode_ == Mode::layer_by_layer) fetch_slices(group);
+  }
 }
 
 void DeviceRecorder::tapped() { queue(group()); }

@@ -92,6 +92,10 @@ TEST(PrintedCommands, AfterARunOnAGpuTheNextOneRuns) {
   const CommandResult after = in_a_shell(diverged, at);
   EXPECT_EQ(after.exit_code, 1) << diverged << "\n" << after.err;
   EXPECT_THAT(after.err, HasSubstr("DIVERGED"));
+  // A plan that the arm's own option names stays.
+  const std::string fixed = next_of({"--arm-a", "plan=reference", "--arm-b", "plan=invariant", "--fault", "b3_41"}, 1);
+  EXPECT_EQ(fixed.find("--plan"), std::string::npos) << fixed;
+  EXPECT_THAT(fixed, HasSubstr("--layers 0"));
   const std::string agreed = next_of({"--plan", "reference"}, 0);
   EXPECT_THAT(agreed, HasSubstr("--plan reference"));
   EXPECT_EQ(in_a_shell(agreed, at).exit_code, 1) << agreed;

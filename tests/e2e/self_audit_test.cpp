@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <set>
 #include <string>
@@ -120,6 +121,33 @@ TEST_F(SelfAudit, InvarianceHoldsForEveryVariantOnBothPlans) {
         return row["variant"] == "chunk" && row["value"] == value;
       })) << value;
   }
+}
+
+TEST_F(SelfAudit, InvarianceOfALongPromptCutsItAroundATile) {
+  std::string prompt;
+  for (int i = 0; i < 20; ++i) prompt += "Hello there ";
+  const auto rows_of = [&](const std::vector<std::string>& more, int exit_code) {
+    std::vector<std::string> arguments{"audit", "invariance", model("f32"), "--json", "--prompt", prompt};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    const CommandResult result = greta(arguments);
+    EXPECT_EQ(result.exit_code, exit_code) << result.err;
+    const Json whole = Json::parse(result.out, nullptr, false);
+    std::map<std::string, Json> chunks;
+    for (const Json& row : whole["rows"])
+      if (row["variant"] == "chunk") chunks[row["value"].get<std::string>()] = row;
+    return chunks;
+  };
+  auto healthy = rows_of({}, 0);
+  EXPECT_EQ(healthy.size(), 9u);  // 1, 2, 3, 7, 16, 64, 65, all but one, all
+  int longest = 0;
+  for (const auto& [value, row] : healthy) {
+    EXPECT_EQ(row["calls"], value == "all" ? "as base" : "own") << row;
+    if (value != "all") longest = std::max(longest, std::stoi(value));
+  }
+  EXPECT_GT(longest, 65);
+  auto faulty = rows_of({"--fault", "chunk-slot-map@prefill:layer=0:stage=k_cache"}, 1);
+  for (const std::string& value : {std::string("64"), std::string("65"), std::to_string(longest)})
+    EXPECT_EQ(faulty[value]["holds"], false) << value;
 }
 
 TEST_F(SelfAudit, InvarianceSaysThatThereIsNoPadding) {

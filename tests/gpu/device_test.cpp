@@ -213,8 +213,7 @@ TEST(Backends, AreListedWithTheirReasons) {
   EXPECT_EQ(states[2].name, "emulated");
   for (const BackendState& state : states) {
     std::printf("%s: %s\n", state.name.c_str(), state.why.empty() ? state.devices[0].name.c_str() : state.why.c_str());
-    const bool usable =
-        std::any_of(state.devices.begin(), state.devices.end(), [](const DeviceInfo& info) { return info.unusable.empty(); });
+    const bool usable = std::any_of(state.devices.begin(), state.devices.end(), std::mem_fn(&DeviceInfo::usable));
     EXPECT_EQ(usable, state.why.empty()) << state.name;
     EXPECT_EQ(!state.built, state.why.starts_with("not built: ")) << state.why;
   }

@@ -12,7 +12,8 @@ std::vector<TestDevice> hardware_test_devices() {
   std::vector<TestDevice> found;
   for (const BackendState& state : backend_states())
     for (const DeviceInfo& info : state.devices)
-      if (info.backend != "emulated" && info.unusable.empty()) found.push_back({info.backend, info.index, info.backend + std::to_string(info.index)});
+      if (info.backend != "emulated" && info.usable())
+        found.push_back({info.backend, info.index, info.backend + std::to_string(info.index)});
   return found;
 }
 

@@ -112,7 +112,7 @@ TEST_P(PrintBatches, MayComeOnAnotherStream) {
   batch.begin();
   batch.add({Stage::q, 0, {}}, row.get(), DType::f32, 500, true);
   batch.commit(stream());
-  batch.queue_apart(stream(), device().side_stream());
+  batch.queue(stream(), device().side_stream());
   device().fill(row.bytes(), 0, first.size(), stream());  // behind the kernel, not behind the copy
   device().synchronize(stream());
   if (emulated()) {

@@ -23,6 +23,7 @@ struct DeviceInfo {
   int wave = 32;
   int multiprocessors = 0;
   std::string unusable = {};  // why it cannot be opened; empty: it can
+  bool usable() const { return unusable.empty(); }
 };
 
 /// A captured sequence of launches and copies.

@@ -82,8 +82,6 @@ void PrintBatch::commit(Stream stream) {
   device_->upload(device_jobs_.get(), host_jobs_.get(), bytes, stream);
 }
 
-void PrintBatch::queue_apart(Stream stream, Stream copies) { queue(stream, copies); }
-
 void PrintBatch::queue(Stream stream, Stream copies) {
   if (jobs_.empty()) return;
   device_->kernels().fingerprint(stream, {.jobs = reinterpret_cast<const PrintJob*>(device_jobs_.get()),

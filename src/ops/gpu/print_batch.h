@@ -41,9 +41,8 @@ class PrintBatch {
   void commit(Stream stream);
   /// Queues the kernel and the copy of its sums. The number of jobs is part of a capture.
   void queue(Stream stream) { queue(stream, stream); }
-  /// The same, but the copy goes on another stream, behind the kernel, so that what comes later on `stream` need not wait for
-  /// it. Not within a capture.
-  void queue_apart(Stream stream, Stream copies);
+  /// The same with the copy on another stream, behind the kernel: what comes later on `stream` need not wait for it.
+  void queue(Stream stream, Stream copies);
 
   std::span<const PrintJob> jobs() const { return jobs_; }
   /// One a row, in their order; good from when the copy's stream has been waited for until begin().
@@ -55,7 +54,6 @@ class PrintBatch {
 
  private:
   using Memory = std::unique_ptr<std::byte, ReleaseMemory>;
-  void queue(Stream stream, Stream copies);
   void make_room(std::size_t jobs, std::size_t sketches, std::int64_t sketch_elements);
   Memory on_device(std::size_t bytes, std::string_view what) const;
   std::size_t sketches_at() const { return capacity_ * sizeof(RowSums); }  // bytes

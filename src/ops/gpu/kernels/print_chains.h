@@ -76,9 +76,10 @@ GRETA_DEVICE void add_lane(const std::byte* row, std::uint32_t count, std::uint3
   }
 }
 
-/// The same for one of the sums, over `n` elements that lie as float64 in shared memory, [n to the next multiple of
-/// kChainRound * kPrintLanes], zeros behind them.
+/// Elements of a lane that are read together.
 inline constexpr int kChainRound = 16;
+/// The same for one of the sums, over `n` elements that lie as float64 in shared memory, zeros behind them up to the next
+/// multiple of kChainRound * kPrintLanes.
 template <class Format>
 GRETA_DEVICE void add_tile(const double* tile, int n, int lane, OneSum<Format>& sum) {
   GRETA_UNROLL_BY(1)

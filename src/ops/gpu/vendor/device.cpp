@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <array>
 #include <chrono>
+#include <functional>
 #include <string>
 #include <thread>
 #include <utility>
@@ -308,8 +309,7 @@ std::vector<DeviceInfo> devices(std::string& why) {
   if (n == 0) why = why_not(GPU(ErrorNoDevice));
   std::vector<DeviceInfo> found;
   for (int index = 0; index < n; ++index) found.push_back(info_of(index));
-  const auto usable = [](const DeviceInfo& info) { return info.unusable.empty(); };
-  if (n > 0 && std::none_of(found.begin(), found.end(), usable)) why = found.front().unusable;
+  if (n > 0 && std::none_of(found.begin(), found.end(), std::mem_fn(&DeviceInfo::usable))) why = found.front().unusable;
   return found;
 }
 
@@ -318,7 +318,7 @@ std::unique_ptr<Device> open(int index) {
   const std::vector<DeviceInfo> found = devices(why);
   if (index < 0 || index >= static_cast<int>(found.size())) fail("backend '{}' has no device {}: {}", kBackend, index, why);
   const DeviceInfo& info = found[static_cast<std::size_t>(index)];
-  if (!info.unusable.empty()) fail("backend '{}': {}", kBackend, info.unusable);
+  if (!info.usable()) fail("backend '{}': {}", kBackend, info.unusable);
   return std::make_unique<VendorDevice>(info);
 }
 
